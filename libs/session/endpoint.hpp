@@ -1,0 +1,126 @@
+// All QUIC sessions of one process behind one UDP socket: connection ids, knocks, handshakes, streams.
+//
+// Sans-IO. The owner reads GRO trains and calls handle_train() for each until the socket is empty, then drains events,
+// does what they ask for, and calls poll_transmit() until it gives nothing: acknowledgements of the whole batch and all
+// stream data leave together, as GSO trains. Then it sleeps until next_timeout() or the next packet.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <expected>
+#include <memory>
+#include <optional>
+
+#include "base/block.hpp"
+#include "base/random.hpp"
+#include "session/types.hpp"
+
+namespace postern::session {
+
+/// What an accepted knock promises about its sender.
+struct Knock {
+  Digest device;  ///< digest of the key that the client will prove in TLS
+};
+
+/// Decides, before any TLS or state, whether an Initial may start a handshake (PROTOCOL.md "Knock").
+class KnockVerifier {
+ public:
+  virtual ~KnockVerifier() = default;
+  [[nodiscard]] virtual std::expected<Knock, DropReason> verify(Instant now, ByteView token) const = 0;
+};
+
+struct Limits {
+  std::uint32_t sessions_max = 4096;
+  std::uint32_t sessions_per_device_max = 4;
+  std::uint32_t handshakes_per_device_per_second_max = 5;
+  std::uint32_t half_open_max = 256;
+  std::uint32_t streams_per_session_max = 16384;
+  /// Unread bytes that one stream may hold; returned to the peer as they are consumed.
+  std::uint64_t stream_window = 6U << 20;
+  /// Sum of windows of one session and of the process; at the bound new streams are refused by the owner.
+  std::uint64_t session_budget = 64U << 20;
+  /// Bytes that one stream accepts from its writer before writable() is zero.
+  std::uint64_t stream_unsent_max = 512U << 10;
+};
+
+struct EndpointConfig {
+  Role role = Role::Client;
+  Credentials credentials;
+  RouteId route;
+  Limits limits;
+  /// First connection-id byte of ids that this endpoint issues.
+  std::uint8_t worker = 0;
+  Duration idle_timeout = std::chrono::minutes(30);
+};
+
+struct ConnectRequest {
+  Path path;
+  RouteId peer_route;
+  Digest peer_digest;  ///< pin: SHA-256 of the DER SPKI of the connector's key, checked inside the TLS verify callback
+  Bytes knock;         ///< Token field of the Initial
+};
+
+enum class ConnectError : std::uint8_t { TooManySessions, Internal };
+
+struct SessionStats {
+  Duration smoothed_rtt{};
+  std::uint64_t bytes_sent = 0;
+  std::uint64_t bytes_received = 0;
+  std::uint64_t packets_lost = 0;
+  std::uint32_t streams_open = 0;
+  Path path;
+  Instant last_heard;
+};
+
+class Endpoint {
+ public:
+  /// `pool` and `random` outlive the endpoint. `knocks` is required for Role::Connector, ignored for Role::Client.
+  Endpoint(EndpointConfig config, BlockPool& pool, RandomSource& random, const KnockVerifier* knocks);
+  ~Endpoint();
+  Endpoint(const Endpoint&) = delete;
+  Endpoint& operator=(const Endpoint&) = delete;
+
+  // --- network ---------------------------------------------------------------------------------------------------
+  void handle_train(Instant now, const Train& train);
+  void handle_timeout(Instant now);
+  [[nodiscard]] std::optional<Instant> next_timeout() const;
+  /// Writes the next train into `buffer` (at least 64 KiB, page-aligned); nothing when there is nothing to send now.
+  [[nodiscard]] std::optional<Transmit> poll_transmit(Instant now, MutableBytes buffer);
+  [[nodiscard]] std::optional<Event> poll_event();
+
+  // --- sessions --------------------------------------------------------------------------------------------------
+  [[nodiscard]] std::expected<SessionId, ConnectError> connect(Instant now, const ConnectRequest& request);
+  /// Sends CONNECTION_CLOSE with an application error and forgets the session; a Closed event follows.
+  void close(Instant now, SessionId session, std::uint64_t code, std::string_view reason);
+  /// The next PING leaves with the next transmit (liveness is the owner's, DESIGN §5.3).
+  void ping(Instant now, SessionId session);
+  /// All later packets of the session go to `remote` (the relay has moved).
+  void set_remote(SessionId session, const SocketAddress& remote);
+  [[nodiscard]] std::optional<SessionStats> stats(SessionId session) const;
+  [[nodiscard]] const std::array<std::uint64_t, static_cast<std::size_t>(DropReason::kCount)>& drops() const;
+
+  // --- streams ---------------------------------------------------------------------------------------------------
+  /// Opens a bidirectional stream; the first one of a client is kControlStream.
+  [[nodiscard]] std::expected<StreamId, StreamError> open_stream(SessionId session);
+  /// Bytes that write() takes now. The control stream ignores the bound of the session's budget.
+  [[nodiscard]] std::size_t writable(SessionId session, StreamId stream) const;
+  /// Queues the slice without copying; it is held until acknowledged. Takes it whole, also above writable().
+  std::expected<void, StreamError> write(SessionId session, StreamId stream, Slice bytes);
+  /// FIN after what is queued.
+  std::expected<void, StreamError> finish(SessionId session, StreamId stream);
+  /// RESET_STREAM for our side and STOP_SENDING for the peer's.
+  void reset(SessionId session, StreamId stream, std::uint64_t code);
+
+  /// The next unread bytes as a counted slice of at most 64 KiB; empty when there are none now. Marks them read.
+  [[nodiscard]] Slice read(SessionId session, StreamId stream);
+  /// True when the peer finished its side and every byte was read.
+  [[nodiscard]] bool at_end(SessionId session, StreamId stream) const;
+  /// Gives stream credit back for bytes that were read and are done with. Connection credit is given on arrival.
+  void consume(SessionId session, StreamId stream, std::size_t bytes);
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace postern::session

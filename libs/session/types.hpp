@@ -1,0 +1,140 @@
+// Values that cross the border of the session library.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <variant>
+
+#include "base/block.hpp"
+#include "base/bytes.hpp"
+#include "base/ip.hpp"
+#include "base/route_id.hpp"
+#include "base/strong_id.hpp"
+#include "base/time.hpp"
+
+namespace postern::session {
+
+enum class Role : std::uint8_t { Client, Connector };
+
+/// One QUIC connection of this endpoint. Never reused within an endpoint.
+using SessionId = StrongId<struct SessionTag>;
+/// QUIC stream id inside a session: 0 is the control stream, every other one carries a flow.
+using StreamId = StrongId<struct StreamTag, std::int64_t>;
+
+inline constexpr StreamId kControlStream{0};
+
+/// Where packets of a session travel. `label` 0 is the relay; direct paths get labels of their own (DESIGN §5.3).
+struct Path {
+  std::uint32_t label = 0;
+  SocketAddress remote;
+  constexpr auto operator<=>(const Path&) const = default;
+};
+
+/// What one receive call gave: datagrams of `stride` bytes each, the last may be shorter. The bytes may be changed
+/// in place while they are handled.
+struct Train {
+  Path path;
+  MutableBytes bytes;
+  std::size_t stride = 0;
+  std::uint8_t ecn = 0;
+};
+
+/// What one send call takes: `bytes` lies at the start of the buffer given to poll_transmit().
+struct Transmit {
+  Path path;
+  ByteView bytes;
+  std::size_t stride = 0;
+  std::uint8_t ecn = 0;
+};
+
+/// Key and self-signed certificate of this process (P-256), both DER; the key is PKCS#8 or SEC1.
+struct Credentials {
+  Bytes private_key;
+  Bytes certificate;
+};
+
+/// Why a datagram was dropped; each has a counter (Endpoint::drops()).
+enum class DropReason : std::uint8_t {
+  Truncated,           ///< too short for its header, or a connection id of another length
+  UnsupportedVersion,  ///< long header of a version other than 1
+  UnknownConnection,   ///< short header or non-Initial for no session of ours
+  KnockMissing,        ///< Initial without token
+  KnockInvalid,        ///< token with a wrong MAC, version or instance
+  KnockExpired,
+  HandshakeLimit,      ///< half-open bound or the rate of one device
+  SessionLimit,        ///< sessions of one device, or of the process
+  Undecryptable,       ///< refused by QUIC
+  kCount
+};
+
+/// Why a session ended, sorted by what the caller can do.
+enum class CloseReason : std::uint8_t {
+  LocalClose,        ///< close() was called
+  PeerClose,         ///< the peer closed; `code` is its application error
+  PinMismatch,       ///< the peer's key is not the one that was promised: tell the person, do not retry
+  HandshakeFailed,   ///< TLS alert or transport error during the handshake: retry later
+  HandshakeTimeout,  ///< no answer in 5 s: retry later, other instance first
+  IdleTimeout,       ///< nothing heard for the idle timeout
+  ProtocolError,     ///< the peer broke QUIC
+};
+
+// --- events --------------------------------------------------------------------------------------------------------
+
+/// The handshake is done. At the connector `peer` is proven to hold the key with this digest.
+struct Established {
+  SessionId session;
+  Digest peer;
+  Path path;
+};
+struct Closed {
+  SessionId session;
+  CloseReason reason;
+  std::uint64_t code = 0;
+  std::string detail;
+};
+/// The peer opened a stream.
+struct StreamOpened {
+  SessionId session;
+  StreamId stream;
+};
+/// New bytes, the end of the stream, or both: read() until it gives nothing. Sent once per batch and stream.
+struct StreamReadable {
+  SessionId session;
+  StreamId stream;
+};
+/// writable() has become non-zero after it was zero.
+struct StreamWritable {
+  SessionId session;
+  StreamId stream;
+};
+/// The peer gave up sending (RESET_STREAM): no more bytes will come.
+struct StreamReset {
+  SessionId session;
+  StreamId stream;
+  std::uint64_t code;
+};
+/// The peer does not want more bytes (STOP_SENDING); our side has been reset.
+struct StreamStopped {
+  SessionId session;
+  StreamId stream;
+  std::uint64_t code;
+};
+/// Both directions have ended and everything was acknowledged or given up; the id is forgotten.
+struct StreamClosed {
+  SessionId session;
+  StreamId stream;
+};
+
+using Event = std::variant<Established, Closed, StreamOpened, StreamReadable, StreamWritable, StreamReset,
+                           StreamStopped, StreamClosed>;
+
+enum class StreamError : std::uint8_t {
+  UnknownSession,
+  UnknownStream,
+  NotEstablished,
+  TooManyStreams,  ///< the peer's limit of open flows is reached: refuse the new flow
+  Finished,        ///< our side was finished or reset before
+};
+
+}  // namespace postern::session
