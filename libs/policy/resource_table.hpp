@@ -1,0 +1,52 @@
+// Which Resource does a destination belong to? The client asks it for names and routes, the connector for the second,
+// independent check of every flow. Most specific wins (PROTOCOL.md §4.5, facts of the published product §1.7).
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <map>
+#include <optional>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "model/resource.hpp"
+
+namespace postern::policy {
+
+/// Why a destination is not inside the entry that was asked for; PROTOCOL.md §4.5, the same order.
+enum class TableRefusal : std::uint8_t { UnknownResource, AddressNotInResource, PortNotAllowed, Shadowed };
+
+class ResourceTable {
+ public:
+  void upsert(model::Resource resource);
+  void remove(model::ResourceId id);
+  void clear();
+  [[nodiscard]] const model::Resource* find(model::ResourceId id) const;
+  [[nodiscard]] const std::map<model::ResourceId, model::Resource>& all() const { return resources_; }
+
+  /// The winner for a name: alias or literal > pattern with more literal characters > fewer; ties by lower id.
+  [[nodiscard]] const model::Resource* match(const model::DnsName& name) const;
+  /// The winner for an address: longest prefix; ties by lower id.
+  [[nodiscard]] const model::Resource* match(const IpAddress& address) const;
+
+  /// PROTOCOL.md §4.5 steps 4 and 5 for TCP. An alias counts as a name of its resource.
+  [[nodiscard]] std::expected<const model::Resource*, TableRefusal> check_tcp(model::ResourceId id,
+                                                                             const model::DnsName& host,
+                                                                             std::uint16_t port) const;
+  [[nodiscard]] std::expected<const model::Resource*, TableRefusal> check_tcp(model::ResourceId id,
+                                                                             const IpAddress& address,
+                                                                             std::uint16_t port) const;
+  /// True when some resource names this very address as a single IP.
+  [[nodiscard]] bool names_literally(const IpAddress& address) const;
+
+ private:
+  std::map<model::ResourceId, model::Resource> resources_;
+};
+
+/// PROTOCOL.md §4.5 step 6: v4-mapped, NAT64 and 6to4 are judged by the IPv4 address inside.
+enum class ForbiddenKind : std::uint8_t { Unspecified, Loopback, LinkLocal, Multicast, Broadcast, Metadata };
+[[nodiscard]] std::optional<ForbiddenKind> forbidden_kind(const IpAddress& address);
+[[nodiscard]] std::string_view to_string(ForbiddenKind kind);
+
+}  // namespace postern::policy
