@@ -1,0 +1,192 @@
+// The controller of one Network without IO: the model in memory, commands on it, and the control channel of its agents.
+//
+// A command is planned against the model and gives a ChangeSet; the service commits that to the store and then calls
+// apply(). Nothing that was not committed is ever seen by an agent. The control channel is a machine of its own:
+// connections come in as numbers, messages as values, and everything to do comes out of poll_output().
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/ip.hpp"
+#include "base/random.hpp"
+#include "base/time.hpp"
+#include "controller_core/records.hpp"
+#include "identity/keys.hpp"
+#include "identity/tokens.hpp"
+#include "schema/control.pb.h"
+
+namespace postern::controller {
+
+// --- commands ------------------------------------------------------------------------------------------------------
+
+/// Things are named by people: a reference is a name, an e-mail address or a decimal id.
+struct CreateUser { std::string email; std::string password_hash; UserRole role = UserRole::Member; };
+struct SetPassword { std::string user; std::string password_hash; };
+struct SetUserState { std::string user; UserState state; };
+struct DeleteUser { std::string user; };
+struct CreateGroup { std::string name; };
+struct DeleteGroup { std::string group; };
+struct AddToGroup { std::string group; std::string user; };
+struct RemoveFromGroup { std::string group; std::string user; };
+struct CreateRemoteNetwork { std::string name; };
+struct DeleteRemoteNetwork { std::string remote_network; };
+struct CreateConnector { std::string name; std::string remote_network; };
+struct DeleteConnector { std::string connector; };
+/// The result carries the pair, once. Regenerating cuts off everything that used the old pair.
+struct GenerateConnectorTokens { std::string connector; };
+struct CreateResource {
+  std::string name;
+  std::string remote_network;
+  std::string address;
+  std::vector<std::string> aliases;
+  std::string tcp_ports;  ///< ProtocolRule::parse
+};
+struct UpdateResource {
+  std::string resource;
+  std::optional<std::string> name;
+  std::optional<std::string> address;
+  std::optional<std::vector<std::string>> aliases;
+  std::optional<std::string> tcp_ports;
+};
+struct DeleteResource { std::string resource; };
+/// Exactly one of group and user is not empty.
+struct GrantAccess { std::string resource; std::string group; std::string user; };
+struct RevokeAccess { std::string resource; std::string group; std::string user; };
+struct EnrolDevice { std::string user; std::string device_name; Bytes public_key; WallTime signed_in_until; };
+struct DeleteDevice { std::string device; };
+
+using Command = std::variant<CreateUser, SetPassword, SetUserState, DeleteUser, CreateGroup, DeleteGroup, AddToGroup,
+                             RemoveFromGroup, CreateRemoteNetwork, DeleteRemoteNetwork, CreateConnector,
+                             DeleteConnector, GenerateConnectorTokens, CreateResource, UpdateResource, DeleteResource,
+                             GrantAccess, RevokeAccess, EnrolDevice, DeleteDevice>;
+
+struct CommandError {
+  enum class Kind : std::uint8_t { NotFound, AlreadyExists, Invalid, Conflict };
+  Kind kind;
+  std::string message;  ///< one sentence for people: what, why, what to do
+};
+
+struct ConnectorTokens {
+  std::string access_token;
+  std::string refresh_token;
+};
+struct CommandResult {
+  ChangeSet changes;
+  /// Decimal id of the thing that was created or changed.
+  std::uint64_t id = 0;
+  std::optional<ConnectorTokens> tokens;
+};
+
+struct CommandContext {
+  std::string actor;
+  std::string origin;
+  WallTime now;
+};
+
+// --- control channel -----------------------------------------------------------------------------------------------
+
+using ConnectionNumber = StrongId<struct ConnectionTag>;
+
+struct SendMessage {
+  ConnectionNumber connection;
+  wire::ControllerMessage message;
+};
+struct CloseConnection {
+  ConnectionNumber connection;
+};
+/// The service commits this and answers with handle_committed(); the connection waits until then.
+struct CommitFirst {
+  std::uint64_t ticket;
+  ChangeSet changes;
+};
+/// Pushed to the relay (in this process or behind its own control channel): this route is void from now on.
+struct RevokeRoute {
+  RouteId route;
+};
+struct FlowLogged {
+  model::ConnectorId connector;
+  wire::FlowRecord record;
+};
+using Output = std::variant<SendMessage, CloseConnection, CommitFirst, RevokeRoute, FlowLogged>;
+
+struct RelayEndpoint {
+  std::string name;
+  std::vector<SocketAddress> addresses;  ///< as agents reach it
+  identity::SealKey seal_key{};
+  std::uint64_t epoch = 0;
+};
+
+struct ControllerConfig {
+  Duration lease_life = std::chrono::hours(4);
+  Duration coalesce = std::chrono::milliseconds(50);
+  Duration instance_silence_max = std::chrono::seconds(10);
+  Duration connection_silence_max = std::chrono::seconds(30);
+  std::uint32_t unauthenticated_max = 256;
+};
+
+/// Keys that the service opened from their sealed secrets.
+struct ControllerKeys {
+  identity::PrivateKey signing;
+  Bytes knock_secret;  ///< 32 bytes; instance knock keys are derived from it
+};
+
+struct AgentStatus {
+  std::uint64_t id = 0;             ///< device or instance id
+  wire::AgentRole role = wire::AGENT_ROLE_UNSPECIFIED;
+  std::string address;
+  WallTime connected_at;
+  std::vector<std::string> relays;
+  std::string software;
+};
+
+class Controller {
+ public:
+  Controller(ControllerConfig config, ControllerKeys keys, RandomSource& random);
+  ~Controller();
+
+  // --- model -----------------------------------------------------------------------------------------------------
+  /// Loads records at start, before any agent connects.
+  void load(std::span<const Record> records);
+  [[nodiscard]] std::expected<CommandResult, CommandError> plan(const Command& command, const CommandContext& context);
+  /// After the commit: changes the model and queues what agents must hear. `now` is monotonic, `wall` network time.
+  void apply(Instant now, WallTime wall, const ChangeSet& changes);
+  void set_relay(Instant now, const RelayEndpoint& relay);
+
+  // --- queries (a snapshot by value, for the admin socket and pages) ------------------------------------------------
+  [[nodiscard]] const NetworkRecord& network() const;
+  [[nodiscard]] std::vector<UserRecord> users() const;
+  [[nodiscard]] std::optional<UserRecord> find_user(std::string_view email) const;
+  [[nodiscard]] std::vector<GroupRecord> groups() const;
+  [[nodiscard]] std::vector<model::UserId> members(model::GroupId group) const;
+  [[nodiscard]] std::vector<RemoteNetworkRecord> remote_networks() const;
+  [[nodiscard]] std::vector<ConnectorRecord> connectors() const;
+  [[nodiscard]] std::vector<InstanceRecord> instances(model::ConnectorId connector) const;
+  [[nodiscard]] std::vector<DeviceRecord> devices() const;
+  [[nodiscard]] std::vector<model::Resource> resources() const;
+  [[nodiscard]] std::vector<AccessRecord> access(model::ResourceId resource) const;
+  [[nodiscard]] std::vector<AgentStatus> agents() const;
+  [[nodiscard]] identity::KeySet verification_keys() const;
+
+  // --- control channel -------------------------------------------------------------------------------------------
+  void handle_connect(Instant now, WallTime wall, ConnectionNumber connection, std::string_view address);
+  void handle_message(Instant now, WallTime wall, ConnectionNumber connection, const wire::AgentMessage& message);
+  void handle_disconnect(Instant now, ConnectionNumber connection);
+  void handle_committed(Instant now, WallTime wall, std::uint64_t ticket, bool ok);
+  void handle_timeout(Instant now, WallTime wall);
+  [[nodiscard]] std::optional<Instant> next_timeout() const;
+  [[nodiscard]] std::optional<Output> poll_output();
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace postern::controller
