@@ -1,0 +1,193 @@
+"""Makes the lab's hosts and wires them up. Runs only inside the lab's process 1 (init.py).
+
+A host is one process that sleeps in its own network, mount and host name namespace; whoever joins these three is "on"
+that host. They have no names in the file system, so nothing can outlive the lab: when process 1 dies the kernel kills
+the sleepers, and with them go the namespaces, links, mounts and rules.
+
+What a host sees of the file system: the machine's own, with the unpacked programs laid over /usr, and private
+writable /etc, /var and /run in memory. /etc is an overlay so that a rename onto /etc/resolv.conf works as on a real
+machine; the checkout stays visible and writable at its own path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from . import kernel
+from .paths import BIN, REPO
+from .topology import HOSTS, HOSTS_FILE, Host
+
+# The machine's default congestion control may be BBR, which paces by timers and halves what virtual links carry.
+CONGESTION = "cubic"
+QUEUE_PACKETS = 1000
+
+_USERS = """sshd:x:990:65534:sshd in the lab:/run/sshd:/usr/sbin/nologin
+postgres:x:991:991:PostgreSQL in the lab:/run/postgresql:/bin/sh
+postern:x:992:992:connector in the lab:/nonexistent:/usr/sbin/nologin
+"""
+_GROUPS = "postgres:x:991:\npostern:x:992:\n"
+
+
+def environment() -> dict[str, str]:
+    """What a command on a lab host has in its environment; /usr/local is left out, it belongs to the machine."""
+    return {
+        "PATH": f"{BIN}:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/postgresql/15/bin",
+        "HOME": "/run/home",
+        "LANG": "C.UTF-8",
+    }
+
+
+def start(tree: Path) -> dict[str, int]:
+    """Starts one sleeper per host and connects them; returns their process ids, as seen in the lab."""
+    sleepers = {host.name: _start_sleeper(host, tree) for host in HOSTS}
+    _create_links(sleepers)
+    for host in HOSTS:
+        _configure(host, sleepers[host.name])
+    return sleepers
+
+
+def join(pid: int) -> None:
+    """Moves the calling process onto the host of this sleeper; the mount namespace last, it holds /proc."""
+    for kind in ("net", "uts", "mnt"):
+        kernel.setns(f"/proc/{pid}/ns/{kind}")
+
+
+def _start_sleeper(host: Host, tree: Path) -> int:
+    ready_read, ready_write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _become_host(host, tree)
+            os.write(ready_write, b"ok")
+        except BaseException as error:  # noqa: BLE001 - a forked child must never return into the parent's code
+            os.write(ready_write, f"host {host.name}: {error}".encode())
+            os._exit(1)
+        os.close(ready_write)
+        while True:
+            signal.pause()
+    os.close(ready_write)
+    with os.fdopen(ready_read, "rb") as pipe:
+        answer = pipe.read().decode()
+    if answer != "ok":
+        raise RuntimeError(answer or f"host {host.name}: died while starting")
+    return pid
+
+
+def _become_host(host: Host, tree: Path) -> None:
+    kernel.unshare(kernel.CLONE_NEWNET | kernel.CLONE_NEWNS | kernel.CLONE_NEWUTS)
+    kernel.set_hostname(host.name)
+    _mount_private_file_system(tree)
+    _write_etc(host)
+    _write_sysctls(host)
+
+
+def _mount_private_file_system(tree: Path) -> None:
+    kernel.mount("none", "/", flags=kernel.MS_REC | kernel.MS_PRIVATE)
+    checkout = os.open(REPO, os.O_PATH)
+    kernel.mount("tmpfs", "/run", "tmpfs", data="mode=755")
+    for name in ("home", "lock", "sshd", "postgresql", "lab"):
+        os.makedirs(f"/run/{name}")
+    kernel.mount("overlay", "/usr", "overlay", data=f"lowerdir={tree}/usr:/usr")
+    _overlay("/etc", f"/etc:{tree}/etc")
+    _overlay("/var", f"/var:{tree}/var")
+    # A checkout below /var would now be seen through the overlay and its logs would vanish: put the real one back.
+    kernel.mount(f"/proc/self/fd/{checkout}", str(REPO), flags=kernel.MS_BIND | kernel.MS_REC)
+    os.close(checkout)
+
+
+def _overlay(target: str, lower: str) -> None:
+    upper, work = f"/run/lab{target}/upper", f"/run/lab{target}/work"
+    os.makedirs(upper)
+    os.makedirs(work)
+    kernel.mount("overlay", target, "overlay", data=f"lowerdir={lower},upperdir={upper},workdir={work}")
+
+
+def _write_etc(host: Host) -> None:
+    _replace("/etc/hostname", host.name + "\n")
+    _replace("/etc/hosts", HOSTS_FILE.format(name=host.name))
+    search = f"search {host.search}\n" if host.search else ""
+    _replace("/etc/resolv.conf", search + (f"nameserver {host.dns}\n" if host.dns else ""))
+    _replace("/etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n")
+    for path, extra in (("/etc/passwd", _USERS), ("/etc/group", _GROUPS)):
+        added = {line.split(":")[0] for line in extra.splitlines()}
+        kept = [line for line in Path(path).read_text("utf-8").splitlines(True) if line.split(":")[0] not in added]
+        _replace(path, "".join(kept) + extra)
+
+
+def _replace(path: str, text: str) -> None:
+    """Writes a new file, because the old one may be a link that leads out of the overlay."""
+    Path(path).unlink(missing_ok=True)
+    Path(path).write_text(text, encoding="utf-8")
+
+
+def _write_sysctls(host: Host) -> None:
+    settings = {
+        "net/ipv4/ip_forward": "1" if host.router else "0",
+        # Lets any user open ping sockets, as Docker and systemd do; the connector needs it for ICMP.
+        "net/ipv4/ping_group_range": "0 2147483647",
+    }
+    # Where Docker runs, bridges pass their frames through the firewall; a home switch does not.
+    if Path("/proc/sys/net/bridge").exists():
+        settings["net/bridge/bridge-nf-call-iptables"] = "0"
+    for name, value in settings.items():
+        Path("/proc/sys", name).write_text(value, encoding="ascii")
+    # A namespace may only choose a default that the machine allows to everybody; where cubic is not among those, the
+    # routes alone carry it (_bring_up).
+    with contextlib.suppress(PermissionError):
+        Path("/proc/sys/net/ipv4/tcp_congestion_control").write_text(CONGESTION, encoding="ascii")
+
+
+def _create_links(sleepers: dict[str, int]) -> None:
+    lines = []
+    for host in HOSTS:
+        for link in host.interfaces:
+            near, far = sleepers[host.name], sleepers[link.peer_host]
+            lines.append(f"link add {link.name} netns {near} type veth peer name {link.peer_name} netns {far}")
+    _ip_batch(lines)
+
+
+def _configure(host: Host, sleeper: int) -> None:
+    if host.firewall:
+        _on(sleeper, ["nft", "-f", "-"], host.firewall)
+    lines = ["link set lo up"]
+    for name, address in host.bridges:
+        lines += [f"link add {name} type bridge", *_bring_up(name, address)]
+    for link in host.interfaces:
+        lines += _bring_up(link.name, link.address)
+    for link in (link for other in HOSTS for link in other.interfaces if link.peer_host == host.name):
+        lines += [f"link set {link.peer_name} master {link.bridge}"] if link.bridge else []
+        lines += _bring_up(link.peer_name, link.peer_address)
+    if host.gateway:
+        lines.append(f"route add default via {host.gateway} congctl {CONGESTION}")
+    _on(sleeper, ["ip", "-batch", "-"], "\n".join(lines))
+
+
+def _bring_up(name: str, address: str) -> list[str]:
+    lines = [f"link set {name} txqueuelen {QUEUE_PACKETS} up"]
+    if address:
+        own, bits = address.split("/")
+        network = ".".join(own.split(".")[:3]) + ".0"
+        connected = f"{network}/{bits} dev {name} proto kernel scope link src {own}"
+        lines += [f"addr add {address} dev {name}", f"route replace {connected} congctl {CONGESTION}"]
+    return lines
+
+
+def _ip_batch(lines: list[str]) -> None:
+    _checked(["ip", "-batch", "-"], "\n".join(lines), None)
+
+
+def _on(sleeper: int, argv: list[str], text: str) -> None:
+    _checked(argv, text, lambda: join(sleeper))
+
+
+def _checked(argv: list[str], text: str, before: object) -> None:
+    # preexec_fn is safe here: this process has one thread.
+    result = subprocess.run(
+        argv, input=text, text=True, capture_output=True, check=False, env=environment(), preexec_fn=before
+    )
+    if result.returncode != 0:
+        raise RuntimeError(f"`{' '.join(argv)}` failed: {result.stderr.strip()}\n{text}")

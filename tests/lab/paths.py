@@ -1,0 +1,14 @@
+"""Where the lab keeps things. Everything is below build/, so removing build/ removes every trace."""
+
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[2]
+LAB = REPO / "build" / "lab"
+RUN = LAB / "run"
+"""Run folder of the lab that `./dev lab up` starts; tests and benches use folders of their own."""
+
+FILES = LAB / "files"
+"""Large generated files, shared by all labs because making them takes longer than using them."""
+
+BIN = REPO / "build" / "release" / "bin"
+"""The Postern binaries under test."""
