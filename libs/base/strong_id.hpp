@@ -1,4 +1,4 @@
-// A number that cannot be mistaken for another number: StrongId<struct UserTag> and StrongId<struct GroupTag> do not mix.
+// A number that cannot be mistaken for another: StrongId<struct UserTag> and StrongId<struct GroupTag> do not mix.
 #pragma once
 
 #include <compare>

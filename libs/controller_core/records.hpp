@@ -103,7 +103,7 @@ struct RevocationRecord {
   WallTime expires_at;
   bool operator==(const RevocationRecord&) const = default;
 };
-/// A secret sealed under the master key (AES-256-GCM, AAD = network ‖ "secret" ‖ name): signing keys, relay key, CA key.
+/// A secret sealed under the master key (AES-256-GCM, AAD = network ‖ "secret" ‖ name): signing, relay and CA keys.
 struct SecretRecord {
   std::string name;
   Bytes sealed;
