@@ -74,7 +74,8 @@ struct ProtocolRule {
   PortPolicy policy = PortPolicy::AllowAll;
   std::vector<PortRange> ports;  ///< sorted, disjoint; used by Restricted only
 
-  /// "80,443,8000-9000"; "" or "*" allows all. Ports 1..65535, joined and sorted.
+  /// "80,443,8000-9000"; "" or "*" allows all, "none" denies all. Ports 1..65535, joined and sorted. Blanks around
+  /// numbers are fine. text() gives what parse() reads back.
   [[nodiscard]] static std::optional<ProtocolRule> parse(std::string_view text);
   [[nodiscard]] bool allows(std::uint16_t port) const;
   [[nodiscard]] std::string text() const;

@@ -5,10 +5,12 @@
 #include <cstdint>
 #include <expected>
 #include <map>
+#include <functional>
 #include <optional>
-#include <span>
+#include <set>
+#include <string>
+#include <string_view>
 #include <unordered_map>
-#include <vector>
 
 #include "model/resource.hpp"
 
@@ -41,7 +43,28 @@ class ResourceTable {
   [[nodiscard]] bool names_literally(const IpAddress& address) const;
 
  private:
+  using Ids = std::set<model::ResourceId>;
+  struct PatternRank {
+    std::size_t literal_characters = 0;
+    model::ResourceId id;
+    /// Better ones first.
+    bool operator<(const PatternRank& other) const {
+      return literal_characters != other.literal_characters ? literal_characters > other.literal_characters
+                                                            : id < other.id;
+    }
+  };
+  void index(const model::Resource& resource);
+  void unindex(const model::Resource& resource);
+  [[nodiscard]] std::map<unsigned, std::size_t, std::greater<>>& lengths(IpFamily family);
+  [[nodiscard]] const std::map<unsigned, std::size_t, std::greater<>>& lengths(IpFamily family) const;
+
   std::map<model::ResourceId, model::Resource> resources_;
+  std::unordered_map<std::string, Ids> by_name_;  ///< literal names and aliases
+  std::set<PatternRank> patterns_;
+  std::map<IpPrefix, Ids> by_prefix_;
+  /// How many resources have a prefix of this length: a lookup asks by_prefix_ once for each length in use.
+  std::map<unsigned, std::size_t, std::greater<>> lengths_v4_;
+  std::map<unsigned, std::size_t, std::greater<>> lengths_v6_;
 };
 
 /// PROTOCOL.md §4.5 step 6: v4-mapped, NAT64 and 6to4 are judged by the IPv4 address inside.
