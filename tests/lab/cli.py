@@ -10,7 +10,7 @@ from pathlib import Path
 from . import services
 from .debs import FetchError
 from .hosts import environment
-from .paths import RUN
+from .paths import REPO, RUN
 from .testbed import Lab, LabError, say
 from .topology import HOST_NAMES
 
@@ -38,6 +38,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("host", metavar="HOST", help=", ".join(HOST_NAMES))
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND…")
     run.set_defaults(verb=_exec)
+    tests = verbs.add_parser("test", help="run the tests of the lab; arguments go to pytest")
+    tests.add_argument("pytest", nargs=argparse.REMAINDER, metavar="ARGUMENTS")
+    tests.set_defaults(verb=_test)
     verbs.add_parser("status", help="show what runs").set_defaults(verb=_status)
     verbs.add_parser("down", help="stop the lab; nothing of it is left").set_defaults(verb=_down)
     return parser
@@ -75,6 +78,12 @@ def _exec(options: argparse.Namespace) -> int:
     argv = lab.enter(options.host, command)
     # exec, not a child: the command has our terminal, our signals and our exit code.
     os.execvpe(argv[0], argv, {**environment(), "TERM": os.environ.get("TERM", "dumb")})
+
+
+def _test(options: argparse.Namespace) -> int:
+    argv = ["/usr/bin/python3", "-B", "-m", "pytest", *(options.pytest or ["-q"])]
+    paths = [argument for argument in options.pytest if not argument.startswith("-") and Path(argument).exists()]
+    os.execv(argv[0], [*argv, *([] if paths else [str(REPO / "tests" / "lab")])])
 
 
 def _status(options: argparse.Namespace) -> int:

@@ -114,7 +114,7 @@ def _lists() -> Path:
 
 
 def _write_apt_config() -> None:
-    """Describes the host's own mirrors, plus backports, in a private source list: the host's sources stay as they are."""
+    """Names the host's own mirrors, plus backports, in a private source list: the host's sources stay as they are."""
     (_lists() / "partial").mkdir(parents=True, exist_ok=True)
     (_APT / "debs").mkdir(exist_ok=True)
     if not _KEYRING.is_file():

@@ -18,7 +18,7 @@ import subprocess
 from pathlib import Path
 
 from . import kernel
-from .paths import BIN, REPO
+from .paths import BIN, HOST_BIN, REPO
 from .topology import HOSTS, HOSTS_FILE, Host
 
 # The machine's default congestion control may be BBR, which paces by timers and halves what virtual links carry.
@@ -35,7 +35,7 @@ _GROUPS = "postgres:x:991:\npostern:x:992:\n"
 def environment() -> dict[str, str]:
     """What a command on a lab host has in its environment; /usr/local is left out, it belongs to the machine."""
     return {
-        "PATH": f"{BIN}:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/postgresql/15/bin",
+        "PATH": f"{HOST_BIN}:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/postgresql/15/bin",
         "HOME": "/run/home",
         "LANG": "C.UTF-8",
     }
@@ -89,7 +89,7 @@ def _mount_private_file_system(tree: Path) -> None:
     kernel.mount("none", "/", flags=kernel.MS_REC | kernel.MS_PRIVATE)
     checkout = os.open(REPO, os.O_PATH)
     kernel.mount("tmpfs", "/run", "tmpfs", data="mode=755")
-    for name in ("home", "lock", "sshd", "postgresql", "lab"):
+    for name in ("home", "lock", "sshd", "postgresql", "lab", "bin"):
         os.makedirs(f"/run/{name}")
     kernel.mount("overlay", "/usr", "overlay", data=f"lowerdir={tree}/usr:/usr")
     _overlay("/etc", f"/etc:{tree}/etc")
@@ -97,6 +97,7 @@ def _mount_private_file_system(tree: Path) -> None:
     # A checkout below /var would now be seen through the overlay and its logs would vanish: put the real one back.
     kernel.mount(f"/proc/self/fd/{checkout}", str(REPO), flags=kernel.MS_BIND | kernel.MS_REC)
     os.close(checkout)
+    kernel.mount(str(BIN), HOST_BIN, flags=kernel.MS_BIND)
 
 
 def _overlay(target: str, lower: str) -> None:

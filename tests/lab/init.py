@@ -1,7 +1,8 @@
 """The lab's process 1: makes the hosts, owns every long-running process on them, answers on a control socket.
 
-It is started as `unshare -n -m -p -i --fork --kill-child --mount-proc python3 -m lab.init RUN_DIR TREE`. Being process 1 of its own PID
-namespace is what makes the lab crash-proof: however it ends, also by kill -9, the kernel ends everything inside.
+It is started as `unshare -n -m -p -i --fork --kill-child --mount-proc python3 -m lab.init RUN_DIR TREE`. Being process
+1 of its own PID namespace is what makes the lab crash-proof: however it ends, also by kill -9, the kernel ends
+everything inside.
 
 The control socket takes one JSON request per connection and gives one JSON answer. It is for testbed.py only.
 

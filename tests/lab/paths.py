@@ -12,3 +12,6 @@ FILES = LAB / "files"
 
 BIN = REPO / "build" / "release" / "bin"
 """The Postern binaries under test."""
+
+HOST_BIN = "/run/bin"
+"""Where lab hosts see BIN: also users who may not enter the folder of the checkout can run programs from there."""

@@ -36,18 +36,20 @@ def start_all(lab: Lab) -> None:
 
 def start_dns(lab: Lab) -> None:
     """A public resolver on the internet, and the two home routers' own, which forward to it what they do not know."""
-    _start_dnsmasq(lab, "internet", INTERNET, [f"--host-record={SERVER_NAME},{SERVER}", f"--host-record=www.example.org,{INTERNET}"])
+    public = [f"--host-record={SERVER_NAME},{SERVER}", f"--host-record=www.example.org,{INTERNET}"]
+    _start_dnsmasq(lab, "internet", INTERNET, public)
     _start_dnsmasq(lab, "laptop-nat", "192.168.77.1", [f"--server={INTERNET}"])
-    zone = [f"--host-record={name}.home.lan,{address}" for name, address in (("nginx", NGINX), ("ssh", SSH), ("db", DB))]
+    records = (("nginx", NGINX), ("ssh", SSH), ("db", DB), ("target", NGINX))
+    zone = [f"--host-record={name}.home.lan,{address}" for name, address in records]
     _start_dnsmasq(lab, "home-nat", "192.168.1.1", [f"--server={INTERNET}", "--local=/home.lan/", *zone])
     _await_command(lab.host("laptop"), "getent", "ahostsv4", SERVER_NAME, service="dns-laptop-nat")
     _await_command(lab.host("connector"), "getent", "ahostsv4", "nginx.home.lan", service="dns-home-nat")
 
 
 def _start_dnsmasq(lab: Lab, host: str, address: str, options: list[str]) -> None:
-    common = ["--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--no-resolv", "--no-hosts", "--pid-file="]
-    listen = [f"--listen-address={address}", "--bind-interfaces"]
-    lab.host(host).spawn(f"dns-{host}", "dnsmasq", *common, *listen, *options)
+    alone = ["--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--pid-file="]
+    listen = ["--no-resolv", "--no-hosts", f"--listen-address={address}", "--bind-interfaces"]
+    lab.host(host).spawn(f"dns-{host}", "dnsmasq", *alone, *listen, *options)
 
 
 # --- nginx -----------------------------------------------------------------------------------------------------------
@@ -97,7 +99,8 @@ def start_nginx(lab: Lab) -> None:
 def serve_nginx(lab: Lab) -> None:
     """Starts nginx on what start_nginx prepared; also after a test has stopped it."""
     host = lab.host("nginx")
-    host.spawn("nginx", "nginx", "-e", str(lab.run_dir / "log" / "nginx-error.log"), "-c", str(lab.run_dir / "nginx.conf"))
+    error_log = str(lab.run_dir / "log" / "nginx-error.log")
+    host.spawn("nginx", "nginx", "-e", error_log, "-c", str(lab.run_dir / "nginx.conf"))
     _await_command(host, "curl", "-sf", f"http://{NGINX}/nonce", service="nginx")
 
 
@@ -188,11 +191,13 @@ def start_postgres(lab: Lab) -> None:
     initdb = [f"{_PG_BIN}/initdb", "--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "-D", _PG_DATA]
     host.run("setpriv", "--reuid=991", "--regid=991", "--clear-groups", *initdb)
     # `trust` is for the local socket only; the network must give the password.
-    host.run("sh", "-c", f"cat > {_PG_DATA}/pg_hba.conf", text="local all all trust\nhost all all 0.0.0.0/0 scram-sha-256\n")
+    rules = "local all all trust\nhost all all 0.0.0.0/0 scram-sha-256\n"
+    host.run("sh", "-c", f"cat > {_PG_DATA}/pg_hba.conf", text=rules)
     settings = ["listen_addresses=*", "fsync=off", "shared_buffers=32MB", "unix_socket_directories=/run/postgresql"]
     flags = [item for setting in settings for item in ("-c", setting)]
     host.spawn("postgres", f"{_PG_BIN}/postgres", "-D", _PG_DATA, *flags, user=_POSTGRES)
-    _await_command(host, f"{_PG_BIN}/psql", "-h", "/run/postgresql", "-U", "postgres", "-c", "select 1", service="postgres")
+    local = ["-h", "/run/postgresql", "-U", "postgres"]
+    _await_command(host, f"{_PG_BIN}/psql", *local, "-c", "select 1", service="postgres")
     setup = f"""
         create role {DB_USER} login password '{db_password(lab)}';
         create table nonce (value text);
@@ -201,8 +206,8 @@ def start_postgres(lab: Lab) -> None:
         insert into counter values (0);
         grant all on nonce, counter to {DB_USER};
     """
-    host.run(f"{_PG_BIN}/createdb", "-h", "/run/postgresql", "-U", "postgres", DB_NAME)
-    host.run(f"{_PG_BIN}/psql", "-h", "/run/postgresql", "-U", "postgres", "-v", "ON_ERROR_STOP=1", DB_NAME, text=setup)
+    host.run(f"{_PG_BIN}/createdb", *local, DB_NAME)
+    host.run(f"{_PG_BIN}/psql", *local, "-v", "ON_ERROR_STOP=1", DB_NAME, text=setup)
 
 
 def db_password(lab: Lab) -> str:

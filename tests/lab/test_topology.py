@@ -146,7 +146,8 @@ def test_lab_exec_passes_output_and_exit_code_through(lab: Lab) -> None:
 
 def test_lab_exec_gives_the_command_the_callers_terminal(lab: Lab) -> None:
     master, slave = pty.openpty()
-    process = subprocess.Popen([*_cli(lab), "exec", "laptop", "--", "tty", "-s"], stdin=slave, stdout=slave, stderr=slave)
+    argv = [*_cli(lab), "exec", "laptop", "--", "tty", "-s"]
+    process = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave)
     os.close(slave)
     assert process.wait(timeout=10) == 0
     os.close(master)

@@ -15,19 +15,22 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from . import debs, hosts
-from .paths import LAB, REPO
+from .paths import BIN, LAB, REPO
 from .topology import HOST_NAMES
 
 START_SECONDS = 30.0
 COMMAND_SECONDS = 30.0
 
 T = TypeVar("T")
+_PAUSE = threading.Event()
+"""Never set: waiting for it is the pause between two looks at a condition."""
 
 
 class LabError(Exception):
@@ -52,7 +55,7 @@ def await_true(what: str, probe: Callable[[], T], seconds: float, every: float =
             return value
         if time.monotonic() > deadline:
             raise LabError(f"waited {seconds:g} s in vain until {what}")
-        time.sleep(every)
+        _PAUSE.wait(every)
 
 
 class Host:
@@ -134,6 +137,7 @@ class Lab:
             raise LabError(f"a lab is already running in {run_dir} (pid {running}); stop it with `./dev lab down`")
         shutil.rmtree(run_dir, ignore_errors=True)
         (run_dir / "log").mkdir(parents=True)
+        BIN.mkdir(parents=True, exist_ok=True)  # So that a lab can start before the first build.
         (run_dir / "nonce").write_text(secrets.token_hex(16), encoding="ascii")
         lab = cls(run_dir, 0)
         lab._launch(tree, stay)

@@ -25,6 +25,8 @@ SSH = "192.168.1.21"
 DB = "192.168.1.22"
 HOME_LAN = "192.168.1.0/24"
 SERVER_NAME = "postern.example.org"
+TARGET_NAME = "target.home.lan"
+"""A second name of nginx, for resources with other ports than the resource `web`."""
 
 
 @dataclass(frozen=True)

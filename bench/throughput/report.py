@@ -1,0 +1,118 @@
+"""From runs to medians, ratios and targets, and the result file (schema 1).
+
+Ratios are ours over wireguard-go's, of the medians over the counted rounds; for latency below 1 is better.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from .measure import TESTS, Run
+
+SCHEMA = 1
+OURS = "postern"
+PEER = "wireguard-go"
+TARGETS = Path(__file__).resolve().parents[1] / "targets.json"
+
+
+def machine() -> dict[str, Any]:
+    with open("/proc/cpuinfo", encoding="utf-8") as cpuinfo:
+        models = [line.partition(":")[2].strip() for line in cpuinfo if line.startswith("model name")]
+    return {
+        "cpu": models[0] if models else platform.machine(),
+        "cpus": os.cpu_count(),
+        "kernel": platform.release(),
+        "memory_kb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1024,
+        "congestion_control": "cubic",
+        "mtu": 1500,
+    }
+
+
+def counted(runs: Iterable[Run]) -> list[Run]:
+    """All but round 0, the warm-up."""
+    return [run for run in runs if run.round > 0]
+
+
+def median(runs: Iterable[Run], subject: str, path: str, test: str) -> float | None:
+    """Median of what this test measures: Gb/s, or the half round trip's p50 in µs."""
+    values = [
+        value
+        for run in counted(runs)
+        if (run.subject, run.path, run.test) == (subject, path, test)
+        and (value := run.p50_us if run.gbps is None else run.gbps) is not None
+    ]
+    return statistics.median(values) if values else None
+
+
+def ratios(runs: list[Run]) -> dict[str, dict[str, float]]:
+    """{path: {test: ours over the peer's}} for each path on which we ran."""
+    found: dict[str, dict[str, float]] = {}
+    for path in sorted({run.path for run in counted(runs) if run.subject == OURS}):
+        for test in TESTS:
+            ours = median(runs, OURS, path, test.name)
+            theirs = median(runs, PEER, "direct", test.name)
+            if ours is not None and theirs:
+                found.setdefault(path, {})[test.name] = round(ours / theirs, 3)
+    return found
+
+
+def cpu_medians(runs: list[Run]) -> dict[str, dict[str, dict[str, float]]]:
+    """{path: {test: {process: s/GB}}} of our own processes."""
+    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for run in counted(runs):
+        if run.subject == OURS:
+            for process, value in run.cpu_s_per_gb.items():
+                found.setdefault(run.path, {}).setdefault(run.test, {}).setdefault(process, []).append(value)
+    return {
+        path: {test: {name: statistics.median(v) for name, v in cpu.items()} for test, cpu in tests.items()}
+        for path, tests in found.items()
+    }
+
+
+def judge(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Compares measured values with bench/targets.json. A target whose value was not measured is left out."""
+    judged = {}
+    for name, target in json.loads(TARGETS.read_text("utf-8"))["targets"].items():
+        value: Any = values
+        for step in target["value"].split("."):
+            value = value.get(step) if isinstance(value, dict) else None
+        if isinstance(value, (int, float)):
+            met = value >= target["goal"] if target["op"] == ">=" else value <= target["goal"]
+            judged[name] = {"value": value, "op": target["op"], "goal": target["goal"], "met": met}
+    return judged
+
+
+def compose(runs: list[Run], idle: dict[str, Any], valid: bool, noisy: bool) -> dict[str, Any]:
+    """The result file. Without `valid` it has the runs only, so that nobody quotes a ratio that means nothing."""
+    result: dict[str, Any] = {"schema": SCHEMA, "machine": machine(), "runs": [_entry(run) for run in runs]}
+    result["idle"] = idle
+    if noisy:
+        result["noisy"] = True
+    if valid:
+        result["ratios"] = ratios(runs)
+        result["targets"] = judge({"ratios": result["ratios"], "cpu_s_per_gb": cpu_medians(runs), "idle": idle})
+    return result
+
+
+def _entry(run: Run) -> dict[str, Any]:
+    return {key: value for key, value in asdict(run).items() if value is not None}
+
+
+def table(runs: list[Run]) -> str:
+    """Medians for people."""
+    lines = [f"{'subject':<14}{'path':<8}" + "".join(f"{test.name:>14}" for test in TESTS)]
+    for subject, path in dict.fromkeys((run.subject, run.path) for run in runs):
+        cells = []
+        for test in TESTS:
+            value = median(runs, subject, path, test.name)
+            unit = "Gb/s" if test.iperf else "us"
+            cells.append(f"{'-' if value is None else f'{value:.2f} {unit}':>14}")
+        lines.append(f"{subject:<14}{path:<8}" + "".join(cells))
+    return "\n".join(lines)
