@@ -49,9 +49,15 @@ class EventLoop {
 
   /// Time of this turn; the same for everything that happens in it.
   [[nodiscard]] Instant now() const;
+  /// Turns until stop(). A loop that was stopped stays stopped.
   void run();
-  /// From any thread or a signal handler's task.
+  /// One turn that sleeps at most `wait_max`; false once the loop has been stopped. For tests and for embedding.
+  bool run_turn(Duration wait_max);
+  /// From any thread or a signal handler's task. The turn in progress ends first.
   void stop();
+  /// Polls for up to `longest` before it sleeps, but only while descriptors were ready within the last millisecond,
+  /// so that an idle process never spins. 0, the default, switches it off; more than 50 us is cut.
+  void set_spin(Duration longest);
 
  private:
   class Impl;
