@@ -1,0 +1,143 @@
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include "runtime/os/files.hpp"
+#include "runtime/os/limits.hpp"
+#include "runtime/os/log.hpp"
+#include "runtime/os/random.hpp"
+
+namespace postern::runtime {
+namespace {
+
+class Files : public testing::Test {
+ protected:
+  Files() {
+    std::string pattern = testing::TempDir() + "/postern-files-XXXXXX";
+    folder_ = mkdtemp(pattern.data());
+  }
+  ~Files() override {
+    unlink(path("file").c_str());
+    rmdir(path("a/b").c_str());
+    rmdir(path("a").c_str());
+    rmdir(folder_.c_str());
+  }
+  [[nodiscard]] std::string path(const std::string& name) const { return folder_ + "/" + name; }
+  [[nodiscard]] mode_t mode_of(const std::string& name) const {
+    struct stat status {};
+    EXPECT_EQ(0, stat(path(name).c_str(), &status));
+    return status.st_mode & 07777;
+  }
+  std::string folder_;
+};
+
+TEST_F(Files, AnAtomicWriteReplacesTheFileAndLeavesNothingBeside) {
+  ASSERT_TRUE(write_file_atomic(path("file"), as_bytes("old"), 0600));
+  ASSERT_TRUE(write_file_atomic(path("file"), as_bytes("new"), 0640));
+  EXPECT_EQ("new", read_text_file(path("file"), 100).value());
+  EXPECT_EQ(0640U, mode_of("file"));
+  unlink(path("file").c_str());
+  EXPECT_EQ(0, rmdir(folder_.c_str())) << "a temporary file was left";
+  mkdir(folder_.c_str(), 0700);
+}
+
+TEST_F(Files, ReadingStopsAtTheBound) {
+  ASSERT_TRUE(write_file_atomic(path("file"), Bytes(1001), 0600));
+  EXPECT_EQ(FileErrorKind::TooLarge, read_file(path("file"), 1000).error().kind);
+  EXPECT_EQ(1001U, read_file(path("file"), 1001).value().size());
+}
+
+TEST_F(Files, AMissingFileSaysWhichOne) {
+  const auto result = read_file(path("none"), 10);
+  EXPECT_EQ(FileErrorKind::NotFound, result.error().kind);
+  EXPECT_NE(std::string::npos, result.error().text.find(path("none")));
+}
+
+TEST_F(Files, ASecretThatOthersMayReadIsRefused) {
+  ASSERT_TRUE(write_file_atomic(path("file"), as_bytes("key"), 0640));
+  EXPECT_EQ(FileErrorKind::TooOpen, read_secret_file(path("file"), 10).error().kind);
+  ASSERT_TRUE(write_file_atomic(path("file"), as_bytes("key"), 0600));
+  EXPECT_TRUE(read_secret_file(path("file"), 10));
+}
+
+TEST_F(Files, ASecondInstanceIsToldWhoHoldsTheLock) {
+  auto first = LockFile::acquire(path("file"));
+  ASSERT_TRUE(first);
+  const auto second = LockFile::acquire(path("file"));
+  EXPECT_EQ(FileErrorKind::InUse, second.error().kind);
+  EXPECT_NE(std::string::npos, second.error().text.find(std::to_string(getpid())));
+  { const LockFile gone = std::move(*first); }
+  EXPECT_TRUE(LockFile::acquire(path("file")));
+}
+
+TEST_F(Files, FoldersAreMadeWithTheirParents) {
+  EXPECT_TRUE(make_directories(path("a/b"), 0750));
+  EXPECT_TRUE(make_directories(path("a/b"), 0750));
+  EXPECT_EQ(0750U, mode_of("a/b"));
+  EXPECT_FALSE(make_directories("/proc/none/b", 0700));
+}
+
+TEST(Log, ALineHasLevelComponentSentenceAndFields) {
+  EXPECT_EQ("[INFO] [connector] State: Online",
+            format_log_line(LogLevel::Info, "connector", "State: Online", {}));
+  EXPECT_EQ("[WARN] [connector] Port is taken port=9999 why=\"in use\" by=\"\"",
+            format_log_line(LogLevel::Warn, "connector", "Port is taken", {{"port", 9999}, {"why", "in use"}, {"by", ""}}));
+}
+
+TEST(Log, APeerCannotForgeALine) {
+  EXPECT_EQ("[ERROR] [x] a\\x0ab name=\"c\\x1b[2J d\"",
+            format_log_line(LogLevel::Error, "x", "a\nb", {{"name", "c\x1b[2J d"}}));
+}
+
+TEST(Log, LevelsHaveTheNumbersOfTheProduct) {
+  EXPECT_EQ(LogLevel::Error, parse_log_level("3"));
+  EXPECT_EQ(LogLevel::Warn, parse_log_level("4"));
+  EXPECT_EQ(LogLevel::Info, parse_log_level("5"));
+  EXPECT_EQ(LogLevel::Info, parse_log_level("6"));
+  EXPECT_EQ(LogLevel::Debug, parse_log_level("7"));
+  EXPECT_EQ(LogLevel::Off, parse_log_level("-1"));
+  EXPECT_EQ(LogLevel::Warn, parse_log_level("warning"));
+  EXPECT_FALSE(parse_log_level("8"));
+  EXPECT_FALSE(parse_log_level("loud"));
+  EXPECT_FALSE(parse_log_level(""));
+}
+
+TEST(Log, LinesBelowTheLevelAreNotWritten) {
+  testing::internal::CaptureStdout();
+  {
+    Logger logger("x", {LogLevel::Warn, TimestampFormat::None, LogStream::Stdout});
+    logger.info("quiet");
+    logger.warn("loud", {{"n", 1}});
+    logger.raw_line("ANALYTICS {}");
+  }
+  EXPECT_EQ("[WARN] [x] loud n=1\nANALYTICS {}\n", testing::internal::GetCapturedStdout());
+}
+
+TEST(Log, AbsoluteTimestampsComeFirst) {
+  testing::internal::CaptureStdout();
+  {
+    Logger logger("x", {LogLevel::Info, TimestampFormat::Absolute, LogStream::Stdout});
+    logger.info("now");
+  }
+  const std::string line = testing::internal::GetCapturedStdout();
+  EXPECT_EQ("Z [INFO] [x] now\n", line.substr(23));
+  EXPECT_EQ('T', line[10]);
+}
+
+TEST(KernelRandom, NeverRepeatsItself) {
+  KernelRandom random;
+  std::vector<std::uint64_t> seen;
+  for (int i = 0; i < 1000; ++i) seen.push_back(random.u64());
+  std::sort(seen.begin(), seen.end());
+  EXPECT_EQ(seen.end(), std::adjacent_find(seen.begin(), seen.end()));
+  Bytes large(4096);
+  random.fill(large);
+  EXPECT_NE(Bytes(4096), large);
+}
+
+TEST(Limits, OpenFilesAreRaisedToTheHardLimit) { EXPECT_GE(raise_open_files_limit(), 1024U); }
+
+}  // namespace
+}  // namespace postern::runtime
