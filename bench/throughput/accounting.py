@@ -39,7 +39,7 @@ class Meter:
         inside = Path(f"/proc/{lab.init_pid}/root/proc")
         self._folders = {label: inside / str(running[name]["pid"]) for label, name in processes.items()}
         self._cpu = {label: _cpu_ticks(folder) for label, folder in self._folders.items()}
-        self._foreign = _foreign_ticks()
+        self._foreign = sum(foreign_ticks().values())
         self._machine = _machine_ticks()
         self._started = time.monotonic()
 
@@ -48,7 +48,7 @@ class Meter:
         capacity = wall * _TICKS * (os.cpu_count() or 1)
         before, after = self._machine, _machine_ticks()
         total, idle, stolen = (now - then for now, then in zip(after, before, strict=True))
-        foreign = max(0, _foreign_ticks() - self._foreign) + stolen
+        foreign = max(0, sum(foreign_ticks().values()) - self._foreign) + stolen
         used = {label: (_cpu_ticks(folder) - self._cpu[label]) / _TICKS for label, folder in self._folders.items()}
         memory = {label: memory_kb(folder) for label, folder in self._folders.items()}
         return Cost(
@@ -79,9 +79,10 @@ def _cpu_ticks(folder: Path) -> int:
     return int(fields[11]) + int(fields[12])
 
 
-def _foreign_ticks() -> int:
+def foreign_ticks() -> dict[int, int]:
+    """Own and waited-for CPU time, in ticks, of each process outside the lab."""
     ours = os.readlink("/proc/self/ns/pid")
-    total = 0
+    found: dict[int, int] = {}
     for folder in _PROC.iterdir():
         if not folder.name.isdigit() or int(folder.name) == os.getpid():
             continue
@@ -91,8 +92,8 @@ def _foreign_ticks() -> int:
                 continue
         except OSError:
             continue  # It ended while we looked; its time is now its parent's.
-        total += sum(int(value) for value in fields[11:15])
-    return total
+        found[int(folder.name)] = sum(int(value) for value in fields[11:15])
+    return found
 
 
 def _machine_ticks() -> tuple[int, int, int]:

@@ -18,7 +18,11 @@ USAGE_ERROR = 2
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.verb is not _test:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.pytest = rest
     try:
         return int(options.verb(options))
     except (LabError, FetchError) as error:
@@ -38,9 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("host", metavar="HOST", help=", ".join(HOST_NAMES))
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND…")
     run.set_defaults(verb=_exec)
-    tests = verbs.add_parser("test", help="run the tests of the lab; arguments go to pytest")
-    tests.add_argument("pytest", nargs=argparse.REMAINDER, metavar="ARGUMENTS")
-    tests.set_defaults(verb=_test)
+    verbs.add_parser("test", help="run the tests of the lab; arguments go to pytest").set_defaults(verb=_test)
     verbs.add_parser("status", help="show what runs").set_defaults(verb=_status)
     verbs.add_parser("down", help="stop the lab; nothing of it is left").set_defaults(verb=_down)
     return parser

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from lab import services
+from lab.postern import Postern
 from lab.testbed import Lab, scratch_run_dir
 
 
@@ -26,3 +27,11 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
             shutil.rmtree(run_dir, ignore_errors=True)
         else:
             print(f"logs of this lab: {run_dir}/log")
+
+
+@pytest.fixture(scope="module")
+def postern(lab: Lab) -> Postern:
+    """The real Postern in the lab: server, connector, and a laptop that is signed in and online."""
+    running = Postern(lab)
+    running.start_all()
+    return running

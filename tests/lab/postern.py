@@ -47,6 +47,8 @@ class Postern:
         self.server = lab.host("server")
         self.connector = lab.host("connector")
         self.laptop = lab.host("laptop")
+        self.network_before_client = ""
+        """What laptop_network gave before the first start of the daemon."""
         self._network: dict[str, Any] = {}
 
     def start_all(self) -> None:
@@ -140,7 +142,8 @@ class Postern:
     # --- client ------------------------------------------------------------------------------------------------------
 
     def start_client(self) -> None:
-        """Starts the daemon on the laptop. Returns when it answers on its socket."""
+        """Starts the daemon on the laptop; also after a crash. Returns when it answers on its socket."""
+        self.network_before_client = self.network_before_client or self.laptop_network()
         self.laptop.run("install", "-d", "-m", "755", "/run/postern", CLIENT_STATE)
         self.laptop.spawn("posternd", "posternd", "--state", CLIENT_STATE, "--socket", CLIENT_SOCKET)
         self._await("posternd", "the daemon answers", lambda: self.status_word() != "")
@@ -185,6 +188,12 @@ class Postern:
         except LabError as error:
             status = self.client("status", check=False)
             raise LabError(f"{error}\n{status.stdout}{status.stderr}\n{self.lab.log('posternd')[-2000:]}") from None
+
+    def laptop_network(self) -> str:
+        """Everything on the laptop that the daemon changes while it runs: routes, rules, interfaces, DNS."""
+        looks = ["ip -4 route show table all", "ip -6 route show table main", "ip rule", "ip -br link"]
+        script = "; ".join([*looks, "cat /etc/resolv.conf", "stat -c %F:%a:%u:%g /etc/resolv.conf"])
+        return self.laptop.output("sh", "-ec", script)
 
     def kill_client(self) -> None:
         self._kill("posternd")

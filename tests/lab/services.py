@@ -76,13 +76,17 @@ http {{
     ssl_certificate_key {www}/../tls.key;
     root {www}/public;
     location /upload/ {{ dav_methods PUT DELETE; }}
+    location = /slow {{ alias {www}/public/big; limit_rate 8m; }}
   }}
 }}
 """
 
 
 def start_nginx(lab: Lab) -> None:
-    """http on 80 and 8080, https (self-signed) on 443 and 8443: /nonce, /big (1 GiB), PUT and GET below /upload/."""
+    """http on 80 and 8080, https (self-signed) on 443 and 8443.
+
+    /nonce, /big (1 GiB), /slow (the same at 8 MB/s), and PUT below /upload/.
+    """
     host = lab.host("nginx")
     www = lab.run_dir / "www"
     for name in ("public/upload", "tmp"):

@@ -1,0 +1,128 @@
+"""The bench judges others, so it is judged here: what it computes, and when it refuses to."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab.paths import REPO
+from lab.testbed import Lab, await_true
+
+sys.path.insert(0, str(REPO / "bench"))
+
+from throughput import report, subjects  # noqa: E402 - the path must be set first
+from throughput.accounting import Meter, foreign_ticks  # noqa: E402
+from throughput.measure import TESTS, Run, TransferFailed, run_test  # noqa: E402
+
+BURN = "while True: pass"
+
+
+def _runs(subject: str, path: str, test: str, values: list[float]) -> list[Run]:
+    """One run per value, from round 0 on."""
+    latency = test.startswith("latency")
+    return [
+        Run(number, subject, path, test, 1, **({"p50_us": value} if latency else {"gbps": value}))
+        for number, value in enumerate(values)
+    ]
+
+
+def test_ratios_are_ours_over_the_peers_of_medians_without_the_warm_up() -> None:
+    runs = _runs("postern", "relay", "up1", [100.0, 4.0, 6.0, 5.0])
+    runs += _runs("wireguard-go", "direct", "up1", [0.001, 2.0, 1.0, 3.0])
+    runs += _runs("postern", "relay", "latency_p50", [1.0, 50.0])
+    runs += _runs("wireguard-go", "direct", "latency_p50", [1.0, 100.0])
+    runs += _runs("bare", "bare", "up1", [9.0, 9.0])
+    assert report.ratios(runs) == {"relay": {"up1": 2.5, "latency_p50": 0.5}}
+
+
+def test_without_the_peer_there_is_no_ratio() -> None:
+    assert report.ratios(_runs("postern", "relay", "up1", [1.0, 4.0])) == {}
+
+
+def test_an_invalid_run_has_its_figures_but_no_ratios_and_no_targets() -> None:
+    runs = _runs("postern", "relay", "up1", [4.0, 4.0]) + _runs("wireguard-go", "direct", "up1", [2.0, 2.0])
+    result = report.compose(runs, {}, valid=False, noisy=False)
+    assert len(result["runs"]) == 4 and not {"ratios", "targets"} & set(result)
+
+
+def test_targets_are_met_or_missed_in_the_direction_they_name() -> None:
+    names = json.loads(report.TARGETS.read_text("utf-8"))["targets"]
+    goal_up, goal_latency = names["relay.up1"]["goal"], names["relay.latency_p50"]["goal"]
+    judged = report.judge({"ratios": {"relay": {"up1": goal_up, "latency_p50": goal_latency * 1.01}}})
+    assert judged["relay.up1"]["met"] and not judged["relay.latency_p50"]["met"]
+    assert "direct.up1" not in judged
+
+
+def test_processes_outside_the_lab_are_foreign_and_those_inside_are_not(lab: Lab) -> None:
+    lab.host("laptop").spawn("burner", "/usr/bin/python3", "-c", BURN, "inside")
+    outside = subprocess.Popen(["/usr/bin/python3", "-c", BURN, "outside"])
+    try:
+        meter, inside = Meter(lab, {"burner": "burner"}), _burner("inside")
+        await_true("both have used CPU", lambda: min(_ticks(outside.pid), _ticks(inside)) > 50, 30)
+        found = foreign_ticks()
+        cost = meter.stop()
+    finally:
+        outside.kill()
+        outside.wait()
+        lab.stop("burner")
+    assert found[outside.pid] > 50
+    assert inside not in found
+    assert cost.cpu_s["burner"] > 0.4 and cost.foreign_cpu > 0.1 and cost.machine_busy > 0.5
+
+
+def test_the_time_of_an_ended_foreign_process_is_not_lost(lab: Lab) -> None:
+    before = sum(foreign_ticks().values())
+    # The shell outlives its child, as a build tool outlives its compilers.
+    code = "import resource, sys\nwhile sum(resource.getrusage(resource.RUSAGE_SELF)[:2]) < 0.6: pass"
+    shell = subprocess.Popen(["sh", "-c", '"$@"; cat', "sh", "/usr/bin/python3", "-c", code], stdin=subprocess.PIPE)
+    try:
+        await_true("the child has ended", lambda: _waited_ticks(shell.pid) >= 50, 30)
+        assert sum(foreign_ticks().values()) - before >= 50
+    finally:
+        shell.kill()
+        shell.wait()
+
+
+def test_a_failed_transfer_is_an_error_and_never_a_figure(lab: Lab) -> None:
+    nobody = subjects.Subject("bare", "bare", "203.0.113.99")
+    with pytest.raises(TransferFailed):
+        run_test(lab, nobody, TESTS[0], 1, 1)
+    with pytest.raises(TransferFailed):
+        run_test(lab, nobody, TESTS[-1], 1, 1)
+
+
+def test_the_bare_path_is_measured_through_both_nats(lab: Lab) -> None:
+    subjects.start_targets(lab)
+    bare = subjects.start_bare(lab)
+    for test in (TESTS[0], TESTS[1]):
+        run = run_test(lab, bare, test, 1, 1)
+        assert run.gbps is not None and run.gbps > 0.1
+    run = run_test(lab, bare, TESTS[-1], 1, 1)
+    assert run.p50_us is not None and run.p99_us is not None and 0 < run.p50_us <= run.p99_us
+
+
+def _fields(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+
+
+def _ticks(pid: int) -> int:
+    return int(_fields(pid)[11]) + int(_fields(pid)[12])
+
+
+def _waited_ticks(pid: int) -> int:
+    return int(_fields(pid)[13]) + int(_fields(pid)[14])
+
+
+def _burner(word: str) -> int:
+    """Process id, as seen here, of the burner that was given this word."""
+    wanted = "\0".join(("/usr/bin/python3", "-c", BURN, word)).encode() + b"\0"
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if folder.name.isdigit() and (folder / "cmdline").read_bytes() == wanted:
+                return int(folder.name)
+    raise AssertionError(f"no burner {word}")
