@@ -1,0 +1,38 @@
+// Which prefixes are routed into the TUN: the virtual ranges and every Resource that is an address or a CIDR, but never
+// what the host itself needs to live: its default gateway, the DNS servers in use and the Postern server. Where a
+// Resource covers one of these, its prefix is split around it.
+#pragma once
+
+#include <set>
+#include <vector>
+
+#include "base/ip.hpp"
+
+namespace postern::client {
+
+struct RouteRequest {
+  std::vector<IpPrefix> wanted;
+  /// Gateway, DNS servers, Postern server and relay addresses, as host prefixes.
+  std::vector<IpPrefix> protected_prefixes;
+};
+
+struct RoutePlan {
+  /// Disjoint, none inside another.
+  std::set<IpPrefix> routes;
+  /// Wanted prefixes that were left out because the bound was reached.
+  std::vector<IpPrefix> skipped;
+
+  bool operator==(const RoutePlan&) const = default;
+};
+
+/// The kernel takes many more; this keeps a hostile update from filling its tables.
+inline constexpr std::size_t kRoutesMax = 4096;
+
+/// Loopback, link-local, multicast, unspecified and reserved ranges are never routed either, except a link-local address
+/// that a Resource names literally (a metadata service).
+[[nodiscard]] RoutePlan plan_routes(const RouteRequest& request);
+
+/// `from` without `holes`, as few prefixes as possible.
+[[nodiscard]] std::vector<IpPrefix> subtract(const IpPrefix& from, const std::vector<IpPrefix>& holes);
+
+}  // namespace postern::client
