@@ -91,6 +91,18 @@ struct CommandContext {
   WallTime now;
 };
 
+struct NewNetwork {
+  model::NetworkId id{1};
+  std::string slug;
+  std::string display_name;
+  std::string url;
+  std::string root_certificate_pem;
+};
+/// The change set that founds a Network: its record and the group Everyone. The service commits it, loads the records
+/// into a Controller, and goes on with commands (the first admin). Its secrets are committed as SecretRecords.
+[[nodiscard]] std::expected<ChangeSet, CommandError> found_network(const NewNetwork& wanted,
+                                                                   const CommandContext& context);
+
 // --- control channel -----------------------------------------------------------------------------------------------
 
 using ConnectionNumber = StrongId<struct ConnectionTag>;
@@ -147,6 +159,14 @@ struct AgentStatus {
   std::string software;
 };
 
+/// What was dropped or refused on the control channel since the start.
+struct ControllerCounters {
+  std::uint64_t unauthenticated_closed = 0;  ///< did not prove a key in time, or the bound was reached
+  std::uint64_t silent_closed = 0;
+  std::uint64_t denied = 0;
+  std::uint64_t ignored_messages = 0;        ///< unknown, out of place, or of a connection that is gone
+};
+
 class Controller {
  public:
   Controller(ControllerConfig config, ControllerKeys keys, RandomSource& random);
@@ -155,6 +175,8 @@ class Controller {
   // --- model -----------------------------------------------------------------------------------------------------
   /// Loads records at start, before any agent connects.
   void load(std::span<const Record> records);
+  /// Changes nothing but the counters that ids and policy versions are drawn from. Change sets are applied in the order
+  /// in which they were planned; the service commits and applies one before it plans the next.
   [[nodiscard]] std::expected<CommandResult, CommandError> plan(const Command& command, const CommandContext& context);
   /// After the commit: changes the model and queues what agents must hear. `now` is monotonic, `wall` network time.
   void apply(Instant now, WallTime wall, const ChangeSet& changes);
@@ -173,6 +195,7 @@ class Controller {
   [[nodiscard]] std::vector<model::Resource> resources() const;
   [[nodiscard]] std::vector<AccessRecord> access(model::ResourceId resource) const;
   [[nodiscard]] std::vector<AgentStatus> agents() const;
+  [[nodiscard]] ControllerCounters counters() const;
   [[nodiscard]] identity::KeySet verification_keys() const;
 
   // --- control channel -------------------------------------------------------------------------------------------

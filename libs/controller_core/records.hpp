@@ -25,6 +25,8 @@ struct NetworkRecord {
   std::string url;           ///< "https://203.0.113.10" or with a port
   std::string root_certificate_pem;  ///< empty with a public certificate
   std::uint64_t policy_version = 1;
+  /// One counter gives the ids of all things of this Network, so that an id is never used again, for any kind.
+  std::uint64_t next_id = 1;
   WallTime created_at;
   bool operator==(const NetworkRecord&) const = default;
 };
