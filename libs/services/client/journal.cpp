@@ -1,0 +1,207 @@
+#include "services/client/journal.hpp"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "runtime/loop/descriptor.hpp"
+#include "runtime/os/files.hpp"
+#include "services/client/resolv_conf.hpp"
+
+namespace postern::client {
+
+namespace {
+
+constexpr std::size_t kFileMax = 64 * 1024;
+constexpr std::array<std::string_view, 4> kKinds = {"missing", "regular", "symlink", "bind mount"};
+
+std::string failure(const std::string& what, const std::string& path) {
+  return what + " " + path + " failed: " + std::strerror(errno);
+}
+
+/// Held for the length of one operation.
+std::expected<runtime::Descriptor, std::string> lock(const std::string& directory) {
+  const std::string path = directory + "/journal.lock";
+  runtime::Descriptor fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!fd) return std::unexpected(failure("opening", path));
+  while (::flock(fd.get(), LOCK_EX) != 0) {
+    if (errno != EINTR) return std::unexpected(failure("locking", path));
+  }
+  return fd;
+}
+
+/// mountinfo(5): the fifth field is the mount point.
+bool is_mount_point(const std::string& path) {
+  std::ifstream mounts("/proc/self/mountinfo");
+  for (std::string line; std::getline(mounts, line);) {
+    std::size_t at = 0;
+    for (int field = 0; field < 4 && at != std::string::npos; ++field) at = line.find(' ', at + 1);
+    if (at == std::string::npos) continue;
+    const std::size_t end = line.find(' ', at + 1);
+    if (line.substr(at + 1, end - at - 1) == path) return true;
+  }
+  return false;
+}
+
+std::expected<void, std::string> write_in_place(const std::string& path, const std::string& content) {
+  const runtime::Descriptor fd(::open(path.c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC));
+  if (!fd) return std::unexpected(failure("opening", path));
+  std::size_t done = 0;
+  while (done < content.size()) {
+    const ssize_t n = ::write(fd.get(), content.data() + done, content.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return std::unexpected(failure("writing", path));
+    done += static_cast<std::size_t>(n);
+  }
+  ::fsync(fd.get());
+  return {};
+}
+
+/// A new file beside `path`; empty when its folder does not let us.
+std::string write_beside(const std::string& path, const SavedFile& file) {
+  const std::string beside = path + ".postern";
+  ::unlink(beside.c_str());
+  if (file.kind == FileKind::Symlink) return ::symlink(file.link_target.c_str(), beside.c_str()) == 0 ? beside : "";
+  const runtime::Descriptor fd(::open(beside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (!fd) return "";
+  const auto written = write_in_place(beside, file.content);
+  if (!written || ::fchmod(fd.get(), file.mode & 07777) != 0) {
+    ::unlink(beside.c_str());
+    return "";
+  }
+  return beside;
+}
+
+/// Puts `file` at its path, whole or not at all where the file system allows it.
+std::expected<void, std::string> put(const SavedFile& file) {
+  if (file.kind == FileKind::Missing) {
+    if (::unlink(file.path.c_str()) == 0 || errno == ENOENT) return {};
+    return std::unexpected(failure("removing", file.path));
+  }
+  const std::string beside = write_beside(file.path, file);
+  if (!beside.empty()) {
+    if (::rename(beside.c_str(), file.path.c_str()) == 0) return {};
+    const int why = errno;
+    ::unlink(beside.c_str());
+    errno = why;
+    if (why != EBUSY && why != EXDEV) return std::unexpected(failure("replacing", file.path));
+  }
+  // A mount point (EBUSY), or a folder that is read-only: the file itself may still be writable.
+  return write_in_place(file.path, file.content);
+}
+
+std::string current_content(const std::string& path) {
+  return runtime::read_text_file(path, kFileMax).value_or(std::string{});
+}
+
+}  // namespace
+
+std::string_view to_string(FileKind kind) { return kKinds[static_cast<std::size_t>(kind)]; }
+
+Journal::Journal(std::string state_directory) : directory_(std::move(state_directory)) {}
+
+std::expected<SavedFile, std::string> Journal::save(const std::string& path) {
+  SavedFile saved;
+  saved.path = path;
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) != 0) {
+    if (errno == ENOENT) return saved;
+    return std::unexpected(failure("reading", path));
+  }
+  saved.mode = info.st_mode & 07777;
+  if (S_ISLNK(info.st_mode)) {
+    std::array<char, PATH_MAX> target{};
+    const ssize_t size = ::readlink(path.c_str(), target.data(), target.size());
+    if (size < 0) return std::unexpected(failure("reading", path));
+    saved.kind = FileKind::Symlink;
+    saved.link_target.assign(target.data(), static_cast<std::size_t>(size));
+    saved.content = current_content(path);  // a dangling link has none
+    return saved;
+  }
+  auto content = runtime::read_text_file(path, kFileMax);
+  if (!content) return std::unexpected(content.error().text);
+  saved.kind = is_mount_point(path) ? FileKind::BindMount : FileKind::Regular;
+  saved.content = std::move(*content);
+  return saved;
+}
+
+std::expected<SavedFile, std::string> Journal::install(const std::string& owner, const std::string& path,
+                                                       const std::string& content) {
+  const auto held = lock(directory_);
+  if (!held) return std::unexpected(held.error());
+  auto original = save(path);
+  if (!original) return std::unexpected(original.error());
+  if (is_ours(original->content)) {
+    // Ours already: what was there before stands in the journal, if anywhere.
+    auto entry = read();
+    if (!entry) return std::unexpected(entry.error());
+    if (*entry && (*entry)->file.path == path) original = (*entry)->file;
+  }
+  if (const auto written = write({owner, *original}); !written) return std::unexpected(written.error());
+  const SavedFile ours{path, FileKind::Regular, content, "", 0644};
+  if (const auto done = put(ours); !done) return std::unexpected(done.error());
+  return original;
+}
+
+std::expected<PlayBack, std::string> Journal::play_back(const std::optional<std::string>& owner) {
+  const auto held = lock(directory_);
+  if (!held) return std::unexpected(held.error());
+  const auto entry = read();
+  if (!entry) return std::unexpected(entry.error());
+  if (!*entry) return PlayBack::Nothing;
+  if (owner && (*entry)->owner != *owner) return PlayBack::OtherOwner;
+  const bool ours = is_ours(current_content((*entry)->file.path));
+  if (ours) {
+    if (const auto done = put((*entry)->file); !done) return std::unexpected(done.error());
+  }
+  ::unlink(path().c_str());
+  return ours ? PlayBack::Restored : PlayBack::LeftAlone;
+}
+
+std::expected<std::optional<JournalEntry>, std::string> Journal::read() const {
+  const auto text = runtime::read_text_file(path(), 4 * kFileMax);
+  if (!text) {
+    if (text.error().kind == runtime::FileErrorKind::NotFound) return std::optional<JournalEntry>{};
+    return std::unexpected(text.error().text);
+  }
+  const auto json = nlohmann::json::parse(*text, nullptr, false);
+  if (!json.is_object() || json.value("version", 0) != 1) {
+    return std::unexpected("the journal " + path() + " is damaged or of another version; it was left as it is");
+  }
+  JournalEntry entry;
+  entry.owner = json.value("owner", "");
+  entry.file.path = json.value("path", "");
+  entry.file.link_target = json.value("link_target", "");
+  entry.file.mode = json.value("mode", 0644U);
+  const auto content = from_base64url(json.value("content", ""));
+  const auto kind = std::ranges::find(kKinds, json.value("kind", ""));
+  if (!content || kind == kKinds.end() || entry.file.path.empty()) {
+    return std::unexpected("the journal " + path() + " is damaged; it was left as it is");
+  }
+  entry.file.content = as_text(*content);
+  entry.file.kind = static_cast<FileKind>(kind - kKinds.begin());
+  return entry;
+}
+
+std::expected<void, std::string> Journal::write(const JournalEntry& entry) const {
+  const nlohmann::json json = {{"version", 1},
+                               {"owner", entry.owner},
+                               {"path", entry.file.path},
+                               {"kind", to_string(entry.file.kind)},
+                               {"content", to_base64url(as_bytes(entry.file.content))},
+                               {"link_target", entry.file.link_target},
+                               {"mode", entry.file.mode}};
+  const auto written = runtime::write_file_atomic(path(), as_bytes(json.dump()), 0600);
+  if (!written) return std::unexpected(written.error().text);
+  return {};
+}
+
+}  // namespace postern::client

@@ -1,0 +1,68 @@
+// The journal of changes to the system: written before each change, played back when the daemon ends, however it ends.
+//
+// Three callers run the same code: the daemon at a clean stop, its watchdog when it died, and the next start (or
+// `posternd --restore` from ExecStopPost= and at boot). A lock file serialises them, and the owner number keeps an old
+// watchdog from undoing what a new daemon has done.
+//
+// What must be undone is /etc/resolv.conf only: the TUN device is not persistent, so the kernel removes it with all its
+// routes when the daemon's descriptor closes. Play-back leaves a file alone that somebody else has written since.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <expected>
+#include <optional>
+#include <string>
+
+#include "base/bytes.hpp"
+
+namespace postern::client {
+
+enum class FileKind : std::uint8_t { Missing, Regular, Symlink, BindMount };
+[[nodiscard]] std::string_view to_string(FileKind kind);
+
+/// A file as it was before the first change.
+struct SavedFile {
+  std::string path;
+  FileKind kind = FileKind::Missing;
+  std::string content;      ///< of Regular and BindMount; of a link's target at that time, for reading the servers
+  std::string link_target;  ///< of Symlink
+  mode_t mode = 0644;
+};
+
+struct JournalEntry {
+  std::string owner;  ///< random, one per daemon process
+  SavedFile file;
+};
+
+enum class PlayBack : std::uint8_t {
+  Nothing,      ///< no journal
+  OtherOwner,   ///< a newer daemon's journal; left alone
+  Restored,
+  LeftAlone,    ///< somebody else has written the file since; the journal is gone
+};
+
+class Journal {
+ public:
+  explicit Journal(std::string state_directory);
+
+  /// Reads the file as it is now. Errors are one sentence for people.
+  [[nodiscard]] static std::expected<SavedFile, std::string> save(const std::string& path);
+
+  /// Writes the journal, then `content` over the file: by an atomic rename, or in place where the file is a mount point
+  /// or its folder cannot be written. What was ours before is not taken for the original.
+  [[nodiscard]] std::expected<SavedFile, std::string> install(const std::string& owner, const std::string& path,
+                                                              const std::string& content);
+  /// Undoes it. With `owner` only what that daemon did.
+  [[nodiscard]] std::expected<PlayBack, std::string> play_back(const std::optional<std::string>& owner);
+  [[nodiscard]] std::expected<std::optional<JournalEntry>, std::string> read() const;
+
+ private:
+  [[nodiscard]] std::string path() const { return directory_ + "/journal.json"; }
+  [[nodiscard]] std::expected<void, std::string> write(const JournalEntry& entry) const;
+
+  std::string directory_;
+};
+
+}  // namespace postern::client
