@@ -146,7 +146,7 @@ class Postern:
         self.network_before_client = self.network_before_client or self.laptop_network()
         self.laptop.run("install", "-d", "-m", "755", "/run/postern", CLIENT_STATE)
         self.laptop.spawn("posternd", "posternd", "--state", CLIENT_STATE, "--socket", CLIENT_SOCKET)
-        self._await("posternd", "the daemon answers", lambda: self.status_word() != "")
+        self._await("posternd", "the daemon answers", lambda: self.status_word() not in ("", "not-running"))
 
     def client(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
         return self.laptop.run("postern", "--socket", CLIENT_SOCKET, *words, **options)
