@@ -26,6 +26,7 @@ WANTED = (
     "curl",
     "dnsmasq-base",
     "ethtool",
+    "faketime",
     "iperf3",
     "iproute2",
     "iputils-ping",

@@ -10,6 +10,7 @@ import json
 import re
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +73,13 @@ class Postern:
     def init_server(self) -> None:
         self.server.run("install", "-d", "-m", "700", "/run/postern-server", SERVER_STATE)
         who = ["--network", NETWORK, "--address", SERVER, "--admin-email", self.admin_email]
-        password = self._password_file("admin", self.admin_password)
+        password = self.password_file("admin", self.admin_password)
         self.server.run("postern-server", "init", "--state", SERVER_STATE, *who, "--password-file", password)
 
-    def serve(self) -> None:
+    def serve(self, env: Mapping[str, str] | None = None) -> None:
         """Starts the server on its state; also after a crash. Returns when it answers."""
         where = ["--state", SERVER_STATE, "--listen", "0.0.0.0:443", "--admin-socket", ADMIN_SOCKET]
-        self.server.spawn("postern-server", "postern-server", "serve", *where)
+        self.server.spawn("postern-server", "postern-server", "serve", *where, env=env)
         self._await("postern-server", "the server answers", self._server_answers)
         self._network = self.admin("network", "show")
 
@@ -89,7 +90,7 @@ class Postern:
 
     def create_model(self) -> None:
         """The user, group, remote network, connector, and the three services as resources the user may reach."""
-        self.admin("user", "add", self.user_email, "--password-file", self._password_file("user", self.user_password))
+        self.admin("user", "add", self.user_email, "--password-file", self.password_file("user", self.user_password))
         self.admin("group", "add", self.group)
         self.admin("group", "add-user", self.group, self.user_email)
         self.admin("remote-network", "add", REMOTE_NETWORK)
@@ -160,15 +161,15 @@ class Postern:
         answer: dict[str, Any] = json.loads(self.client("status", "--json").stdout)
         return answer
 
-    def login(self) -> None:
-        """`postern login` on the laptop, and the person in the browser beside it."""
+    def login(self, password: str | None = None) -> None:
+        """`postern login` on the laptop, and the person in the browser beside it; a wrong password is a LabError."""
         url = self._network["enrolment_url"]
         process = self.laptop.popen(
             *("postern", "--socket", CLIENT_SOCKET, "login", url), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         try:
             page, code = self._read_invitation(process)
-            self.sign_in(page, code, self.user_email, self.user_password)
+            self.sign_in(page, code, self.user_email, password or self.user_password)
             if process.wait(timeout=READY_SECONDS) != 0:
                 raise LabError(f"`postern login` exited with {process.returncode}")
         finally:
@@ -216,7 +217,7 @@ class Postern:
     def user_password(self) -> str:
         return f"user {self.lab.nonce}"
 
-    def _password_file(self, name: str, password: str) -> str:
+    def password_file(self, name: str, password: str) -> str:
         path: Path = self.lab.run_dir / f"{name}.password"
         path.write_text(password + "\n", encoding="utf-8")
         path.chmod(0o600)
