@@ -6,6 +6,15 @@
 //
 // Sans-IO. The owner reads packets with their virtio headers into blocks and calls handle_packet(); after a batch it
 // drains poll_event(), acts, then poll_packet() until it gives nothing: acknowledgements leave once per batch.
+//
+// Rules for the owner
+// - Every Incoming is answered by accept() or refuse(); the kernel's repeats of the SYN are taken care of meanwhile.
+// - An id ends with Aborted, FlowClosed, refuse() or abort(). Events of it that are still queued may follow the owner's
+//   own abort(); orders for an id that has ended are ignored, so the owner need not look.
+// - Data pins the block that the packet was read into (72 KiB), for as long as the slice is kept. An owner that keeps
+//   small ones (say below 2 KiB) copies them together with BlockPool::copy(); the endpoint has no pool and never copies.
+// - Window comes back only by grant(): call it when the bytes have been passed on, not when they arrive.
+// - A packet that poll_packet() gave must be written; if the device refuses it, it counts as lost and is repeated.
 #pragma once
 
 #include <array>
@@ -31,13 +40,6 @@ struct EndpointConfig {
   std::array<std::uint8_t, 16> isn_key{};
 };
 
-struct FlowStats {
-  FlowTuple tuple;
-  std::uint64_t bytes_received = 0;
-  std::uint64_t bytes_acknowledged = 0;
-  std::uint64_t retransmissions = 0;
-};
-
 class Endpoint {
  public:
   explicit Endpoint(EndpointConfig config);
@@ -51,6 +53,8 @@ class Endpoint {
   void handle_timeout(Instant now);
   [[nodiscard]] std::optional<Instant> next_timeout() const;
   [[nodiscard]] std::optional<Packet> poll_packet(Instant now);
+  /// The same into a packet that the caller reuses; false when there is nothing. Flows take turns, one packet each.
+  [[nodiscard]] bool poll_packet(Instant now, Packet& packet);
   [[nodiscard]] std::optional<Event> poll_event();
 
   // --- the owner's side --------------------------------------------------------------------------------------------
@@ -58,7 +62,7 @@ class Endpoint {
   void accept(Instant now, FlowId flow);
   /// Answers the SYN with what a real host or router would; the id is forgotten.
   void refuse(Instant now, FlowId flow, Refusal refusal);
-  /// Bytes that send() takes now.
+  /// Bytes that send() takes now; zero while the SYN is held and after finish(). send() itself does not refuse more.
   [[nodiscard]] std::size_t sendable(FlowId flow) const;
   /// Queues bytes towards the application; the slice is held until acknowledged. Unknown flows are ignored.
   void send(Instant now, FlowId flow, Slice bytes);
@@ -69,6 +73,7 @@ class Endpoint {
   /// Returns receive window for Data that was passed on.
   void grant(FlowId flow, std::size_t bytes);
 
+  /// Flows whose id is valid.
   [[nodiscard]] std::size_t flows() const;
   [[nodiscard]] std::optional<FlowStats> stats(FlowId flow) const;
   [[nodiscard]] const std::array<std::uint64_t, static_cast<std::size_t>(DropReason::kCount)>& drops() const;

@@ -23,6 +23,13 @@ struct FlowTuple {
   constexpr auto operator<=>(const FlowTuple&) const = default;
 };
 
+struct FlowStats {
+  FlowTuple tuple;
+  std::uint64_t bytes_received = 0;
+  std::uint64_t bytes_acknowledged = 0;
+  std::uint64_t retransmissions = 0;
+};
+
 /// How a connection attempt is answered (DESIGN rule 5, "Truth").
 enum class Refusal : std::uint8_t {
   Reset,                 ///< RST: ECONNREFUSED
@@ -41,12 +48,17 @@ enum class DropReason : std::uint8_t {
   OutOfWindow,     ///< answered with an ACK (RFC 9293 §3.10.7.4), challenge ACKs are rate-limited
   FlowLimit,       ///< table full: SYN answered with RST
   BufferLimit,     ///< receive window overrun
+  OutOfOrder,      ///< a gap before it: dropped, answered with a duplicate ACK (on a TUN only after a loss)
+  Fragment,        ///< a piece of a fragmented packet; kernels do not fragment TCP
+  BadAddress,      ///< from or to multicast, broadcast, unspecified (RFC 9293 §3.9.2.3)
+  ReplyLimit,      ///< a reset or refusal that found its queue full
   kCount
 };
 
 /// What goes to the TUN: the virtio header, the IP and TCP headers, then payload slices, written with one writev().
 struct Packet {
-  static constexpr std::size_t kHeadersMax = 128;
+  /// An ICMPv6 error that quotes a SYN with all its options fits.
+  static constexpr std::size_t kHeadersMax = 192;
   static constexpr std::size_t kPayloadSlicesMax = 16;
   std::array<std::uint8_t, 10> vnet{};  ///< struct virtio_net_hdr, native endian
   std::array<std::uint8_t, kHeadersMax> headers{};
@@ -76,7 +88,8 @@ struct Acknowledged {
   FlowId flow;
   std::size_t bytes;
 };
-/// The application's kernel sent RST, or gave up before accept() (its SYN was withdrawn).
+/// The application's kernel sent RST, gave up before accept() (its SYN was withdrawn), or no longer answers (RFC 9293
+/// R2; it got a RST). The id is forgotten.
 struct Aborted {
   FlowId flow;
 };
