@@ -11,6 +11,7 @@ from . import services
 from .debs import FetchError
 from .hosts import environment
 from .paths import REPO, RUN
+from .postern import Postern, check_binaries
 from .testbed import Lab, LabError, say
 from .topology import HOST_NAMES
 
@@ -54,13 +55,13 @@ def _up(options: argparse.Namespace) -> int:
         print(f"the lab is already running (pid {lab.init_pid})")
         return 0
     except LabError:
+        if not options.bare:
+            check_binaries()
         lab = Lab.start(options.run_dir, stay=True)
     try:
         say("lab: hosts are up, starting services")
         services.start_all(lab)
         if not options.bare:
-            from .postern import Postern
-
             say("lab: services answer, starting Postern")
             Postern(lab).start_all()
     except BaseException:
@@ -94,6 +95,8 @@ def _status(options: argparse.Namespace) -> int:
     for name, process in lab.processes().items():
         state = "running" if process["exit"] is None else f"ended with {process['exit']}"
         print(f"  {name:<18} on {process['host']:<11} {state}")
+    if lab.is_running("posternd"):
+        print(Postern(lab).client("status", check=False).stdout.rstrip())
     return 0
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from . import services
 from .debs import FetchError
 from .paths import RUN
-from .postern import Postern
+from .postern import Postern, check_binaries
 from .testbed import Lab, LabError, say, scratch_run_dir
 
 COPY_MIB = 256
@@ -51,6 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     run_dir = scratch_run_dir("demo") if options.once else RUN
     try:
+        check_binaries()
         lab = Lab.start(run_dir)
     except (LabError, FetchError) as error:
         say(f"demo: {error}")

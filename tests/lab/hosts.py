@@ -93,7 +93,9 @@ def _mount_private_file_system(tree: Path) -> None:
         os.makedirs(f"/run/{name}")
     kernel.mount("overlay", "/usr", "overlay", data=f"lowerdir={tree}/usr:/usr")
     _overlay("/etc", f"/etc:{tree}/etc")
-    _overlay("/var", f"/var:{tree}/var")
+    # Without the tree's /var: a checkout below /var would be a layer inside a layer, which overlayfs refuses.
+    _overlay("/var", "/var")
+    os.makedirs("/var/lib/nginx", exist_ok=True)
     # A checkout below /var would now be seen through the overlay and its logs would vanish: put the real one back.
     kernel.mount(f"/proc/self/fd/{checkout}", str(REPO), flags=kernel.MS_BIND | kernel.MS_REC)
     os.close(checkout)

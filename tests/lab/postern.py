@@ -16,7 +16,7 @@ from typing import Any
 
 from . import probes
 from .paths import BIN, REPO
-from .testbed import Lab, LabError, await_true
+from .testbed import Lab, LabError, await_true, read_line
 from .topology import SERVER
 
 NETWORK = "home"
@@ -34,6 +34,13 @@ CLIENT_SOCKET = "/run/postern/posternd.sock"
 
 _CODE = re.compile(r"\b[BCDFGHJKLMNPQRSTVWXZ]{4}-[BCDFGHJKLMNPQRSTVWXZ]{4}\b")
 _URL = re.compile(r"https://\S+")
+
+
+def check_binaries() -> None:
+    """Raises LabError when a program is missing; cheap, to be called before a lab is started for nothing."""
+    missing = [name for name in PROGRAMS if not (BIN / name).exists()]
+    if missing:
+        raise LabError(f"{', '.join(missing)} not found in {BIN}: build first with `./dev build`")
 
 
 class Postern:
@@ -54,7 +61,7 @@ class Postern:
 
     def start_all(self) -> None:
         """Server, model, connector and client, up to a laptop that is signed in and connected."""
-        self.check_binaries()
+        check_binaries()
         self.init_server()
         self.serve()
         self.create_model()
@@ -62,11 +69,6 @@ class Postern:
         self.start_client()
         self.login()
         self.await_online()
-
-    def check_binaries(self) -> None:
-        missing = [name for name in PROGRAMS if not (BIN / name).exists()]
-        if missing:
-            raise LabError(f"{', '.join(missing)} not found in {BIN}: build first with `./dev build`")
 
     # --- server ------------------------------------------------------------------------------------------------------
 
@@ -229,14 +231,13 @@ class Postern:
 
     def _read_invitation(self, process: subprocess.Popen[str]) -> tuple[str, str]:
         """The page and the code that `postern login` prints before it waits."""
-        assert process.stdout is not None
         said = ""
-        for line in process.stdout:
+        while line := read_line(process, READY_SECONDS):
             said += line
             url, code = _URL.search(said), _CODE.search(said)
             if url and code:
                 return url.group().rstrip(".,;"), code.group()
-        raise LabError(f"`postern login` ended without a page and a code:\n{said}")
+        raise LabError(f"`postern login` ended, or waited, without a page and a code:\n{said}")
 
     def _await(self, process: str, what: str, probe: Any) -> None:
         def works() -> bool:

@@ -16,7 +16,7 @@ import pytest
 
 from lab import probes, services, topology
 from lab.postern import Postern
-from lab.testbed import Host, Lab, await_true
+from lab.testbed import Host, Lab, await_true, read_line
 
 CIDR = "192.168.1.16/28"
 AT_ONCE_SECONDS = 1.0
@@ -156,8 +156,7 @@ def test_a_transfer_is_cut_within_a_second_when_the_access_is_removed(lab: Lab, 
     await_true("the name is known", lambda: postern.virtual_address(name), CHANGE_SECONDS)
     reader = postern.laptop.popen("/usr/bin/python3", "-c", _READ_UNTIL_ERROR, name, stdout=subprocess.PIPE)
     try:
-        assert reader.stdout is not None
-        assert reader.stdout.readline() == "flowing\n"
+        assert read_line(reader, 20) == "flowing\n"
         postern.revoke("stream")
         revoked = time.monotonic()
         ended, total, how = reader.communicate(timeout=20)[0].split(maxsplit=2)

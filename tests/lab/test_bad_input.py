@@ -122,7 +122,7 @@ def test_a_connector_with_an_expired_access_token_starts_again(lab: Lab, postern
     """An access token lives an hour; the server is restarted two hours later, and so is the connector."""
     postern.kill_connector()
     postern.kill_server()
-    fake = {"LD_PRELOAD": "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1", "FAKETIME": "+2h"}
+    fake = {"LD_PRELOAD": "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", "FAKETIME": "+2h"}
     postern.serve(env={**fake, "FAKETIME_DONT_FAKE_MONOTONIC": "1"})
     try:
         postern.serve_connector()

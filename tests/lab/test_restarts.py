@@ -10,7 +10,7 @@ import pytest
 
 from lab import probes, services
 from lab.postern import Postern
-from lab.testbed import Lab, await_true
+from lab.testbed import Lab, await_true, read_line
 
 NEW_FLOW_SECONDS = 5.0
 PLAYBACK_SECONDS = 5.0
@@ -52,10 +52,10 @@ class LiveShell:
         )
 
     def echoes(self, line: str) -> bool:
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
-        return self._process.stdout.readline().strip() == line
+        return read_line(self._process, LINE_SECONDS).strip() == line
 
     def ended(self) -> bool:
         return self._process.poll() is not None

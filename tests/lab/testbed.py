@@ -58,6 +58,20 @@ def await_true(what: str, probe: Callable[[], T], seconds: float, every: float =
         _PAUSE.wait(every)
 
 
+def read_line(process: subprocess.Popen[str], seconds: float) -> str:
+    """The next line of a program's standard output. A program that says nothing for so long is killed, and that is "".
+
+    A timer and not select(): what Python has already buffered would not wake select.
+    """
+    assert process.stdout is not None
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    try:
+        return process.stdout.readline()
+    finally:
+        timer.cancel()
+
+
 class Host:
     """One host of a lab."""
 
