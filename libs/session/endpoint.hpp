@@ -35,10 +35,14 @@ struct Limits {
   std::uint32_t handshakes_per_device_per_second_max = 5;
   std::uint32_t half_open_max = 256;
   std::uint32_t streams_per_session_max = 16384;
-  /// Unread bytes that one stream may hold; returned to the peer as they are consumed.
+  /// Unread bytes that one stream may hold; returned to the peer as they are consumed. A stream starts with the first
+  /// window and grows while its peer fills it.
   std::uint64_t stream_window = 6U << 20;
-  /// Sum of windows of one session and of the process; at the bound new streams are refused by the owner.
+  std::uint64_t first_stream_window = 64U << 10;
+  /// Sum of windows of one session, and of the process; at the bound windows stop growing and new streams are refused
+  /// by the owner (has_budget()).
   std::uint64_t session_budget = 64U << 20;
+  std::uint64_t process_budget = 512U << 20;
   /// Bytes that one stream accepts from its writer before writable() is zero.
   std::uint64_t stream_unsent_max = 512U << 10;
 };
@@ -51,6 +55,9 @@ struct EndpointConfig {
   /// First connection-id byte of ids that this endpoint issues.
   std::uint8_t worker = 0;
   Duration idle_timeout = std::chrono::minutes(30);
+  Duration handshake_timeout = std::chrono::seconds(5);
+  /// Largest UDP payload that is tried on a path (1200 to 65527); paths start at 1200.
+  std::uint16_t udp_payload_max = 1452;
 };
 
 struct ConnectRequest {
@@ -97,6 +104,8 @@ class Endpoint {
   /// All later packets of the session go to `remote` (the relay has moved).
   void set_remote(SessionId session, const SocketAddress& remote);
   [[nodiscard]] std::optional<SessionStats> stats(SessionId session) const;
+  /// False when the windows of the session or of the process are used up: refuse a new flow.
+  [[nodiscard]] bool has_budget(SessionId session) const;
   [[nodiscard]] const std::array<std::uint64_t, static_cast<std::size_t>(DropReason::kCount)>& drops() const;
 
   // --- streams ---------------------------------------------------------------------------------------------------

@@ -65,6 +65,7 @@ enum class DropReason : std::uint8_t {
   HandshakeLimit,      ///< half-open bound or the rate of one device
   SessionLimit,        ///< sessions of one device, or of the process
   Undecryptable,       ///< refused by QUIC
+  NoMemory,            ///< the block pool is nearly used up: the peer sends again
   kCount
 };
 

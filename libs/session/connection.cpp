@@ -1,0 +1,382 @@
+#include "session/connection.hpp"
+
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "session/connection_callbacks.hpp"
+#include "session/packet_protection.hpp"
+
+namespace postern::session {
+
+namespace {
+
+/// Packets by which one write may be fragmented into pieces: more than ever fits one packet usefully.
+constexpr std::size_t kVectorsMax = 16;
+/// Room that is left below the jumbo sizes of a TCP relay leg; one UDP payload is never longer.
+constexpr std::size_t kGatherMax = 65'536;
+
+/// The pair of addresses that stands for a path inside ngtcp2; it never appears on a wire.
+struct SyntheticPath {
+  explicit SyntheticPath(std::uint32_t label) {
+    make(local, 1, label);
+    make(remote, 2, 0);
+    view.local = {reinterpret_cast<ngtcp2_sockaddr*>(&local), sizeof local};
+    view.remote = {reinterpret_cast<ngtcp2_sockaddr*>(&remote), sizeof remote};
+  }
+  static void make(sockaddr_in6& address, std::uint8_t side, std::uint32_t label) {
+    address.sin6_family = AF_INET6;
+    address.sin6_port = htons(1);
+    address.sin6_addr.s6_addr[0] = 0xfd;
+    address.sin6_addr.s6_addr[1] = side;
+    store_u32(address.sin6_addr.s6_addr + 12, label);
+  }
+  sockaddr_in6 local{};
+  sockaddr_in6 remote{};
+  ngtcp2_path view{};
+};
+
+ngtcp2_cid to_native(const ConnectionId& id) {
+  ngtcp2_cid native;
+  ngtcp2_cid_init(&native, id.bytes.data(), id.bytes.size());
+  return native;
+}
+
+/// TLS alerts as QUIC transport errors (RFC 9001 §4.8).
+constexpr std::uint64_t kCryptoErrorFirst = 0x100;
+constexpr std::uint64_t kCryptoErrorLast = 0x1ff;
+
+}  // namespace
+
+Connection::Connection(ConnectionContext& context, SessionId session, Instant now, const Path& path,
+                       const Digest& peer)
+    : context_(context),
+      session_(session),
+      path_(path),
+      peer_(peer),
+      streams_(session, context.config.limits, context.pool, context.events, context.process_budget),
+      last_heard_(now),
+      last_sent_(now) {}
+
+Connection::~Connection() {
+  // Before the streams, whose bytes it refers to.
+  if (quic_ != nullptr) ngtcp2_conn_del(quic_);
+  for (const ConnectionId& id : ids_) context_.ids.remove(id);
+}
+
+std::unique_ptr<Connection> Connection::connect(ConnectionContext& context, SessionId session, Instant now,
+                                                const ConnectRequest& request) {
+  std::unique_ptr<Connection> connection(new Connection(context, session, now, request.path, request.peer_digest));
+  const ConnectionId destination =
+      ConnectionId::make(0, request.peer_route, context.random.make<std::array<std::uint8_t, 8>>());
+  if (!connection->start(Role::Client, destination, destination, request.knock)) return nullptr;
+  return connection;
+}
+
+std::unique_ptr<Connection> Connection::accept(ConnectionContext& context, SessionId session, Instant now,
+                                               const Path& path, const PacketHeader& initial, const Digest& device) {
+  std::unique_ptr<Connection> connection(new Connection(context, session, now, path, device));
+  // The client's own choice leads here too, until it has learnt ours.
+  if (!context.ids.adopt(initial.destination, *connection)) return nullptr;
+  connection->ids_.push_back(initial.destination);
+  if (!connection->start(Role::Connector, initial.source, initial.destination, {})) return nullptr;
+  return connection;
+}
+
+// --- start ---------------------------------------------------------------------------------------------------------
+
+ngtcp2_settings Connection::make_settings(ByteView token) const {
+  // Largest first: nearly every path carries it, and then one round trip settles the matter.
+  static constexpr std::array<std::uint16_t, 4> kProbes{1452, 1420, 1380, 1280};
+  ngtcp2_settings settings;
+  ngtcp2_settings_default(&settings);
+  settings.initial_ts = clock_.at(last_heard_);
+  settings.initial_rtt = 100 * NGTCP2_MILLISECONDS;
+  settings.ack_thresh = 10;
+  settings.cc_algo = NGTCP2_CC_ALGO_CUBIC;
+  settings.handshake_timeout = static_cast<std::uint64_t>(context_.config.handshake_timeout.count());
+  settings.max_tx_udp_payload_size = context_.config.udp_payload_max;
+  settings.rand_ctx.native_handle = &context_.random;
+  settings.token = token.data();
+  settings.tokenlen = token.size();
+  const std::size_t size = context_.config.udp_payload_max;
+  settings.no_pmtud = size <= NGTCP2_MAX_UDP_PAYLOAD_SIZE ? 1 : 0;
+  if (size == kProbes.front()) {
+    settings.pmtud_probes = kProbes.data();
+    settings.pmtud_probeslen = kProbes.size();
+  }
+  return settings;
+}
+
+ngtcp2_transport_params Connection::make_parameters(Role role, const ConnectionId& original) const {
+  const Limits& limits = context_.config.limits;
+  ngtcp2_transport_params parameters;
+  ngtcp2_transport_params_default(&parameters);
+  parameters.initial_max_data = limits.session_budget;
+  parameters.initial_max_stream_data_bidi_local = limits.first_stream_window;
+  parameters.initial_max_stream_data_bidi_remote = limits.first_stream_window;
+  parameters.initial_max_streams_bidi = limits.streams_per_session_max;
+  parameters.active_connection_id_limit = 8;
+  // Liveness is the owner's and idleness is measured here: the connection's own time may run ahead (ProbeClock).
+  parameters.max_idle_timeout = 0;
+  if (role == Role::Connector) {
+    parameters.original_dcid = to_native(original);
+    parameters.original_dcid_present = 1;
+  }
+  return parameters;
+}
+
+bool Connection::start(Role role, const ConnectionId& destination, const ConnectionId& original, ByteView token) {
+  const ConnectionId source = context_.ids.issue(*this);
+  ids_.push_back(source);
+  const ngtcp2_callbacks callbacks = ConnectionCallbacks::make();
+  const ngtcp2_settings settings = make_settings(token);
+  const ngtcp2_transport_params parameters = make_parameters(role, original);
+  const SyntheticPath path(path_.label);
+  const ngtcp2_cid to = to_native(destination);
+  const ngtcp2_cid from = to_native(source);
+  const int made = role == Role::Client
+                       ? ngtcp2_conn_client_new(&quic_, &to, &from, &path.view, NGTCP2_PROTO_VER_V1, &callbacks,
+                                                &settings, &parameters, nullptr, this)
+                       : ngtcp2_conn_server_new(&quic_, &to, &from, &path.view, NGTCP2_PROTO_VER_V1, &callbacks,
+                                                &settings, &parameters, nullptr, this);
+  if (made != 0) return false;
+  tls_ = TlsSession::create(context_.tls, role, peer_, ConnectionCallbacks::reference(*this));
+  if (!tls_) return false;
+  ngtcp2_conn_set_tls_native_handle(quic_, tls_->native());
+  streams_.attach(quic_);
+  refresh_info(last_heard_);
+  return true;
+}
+
+// --- receiving -----------------------------------------------------------------------------------------------------
+
+std::optional<DropReason> Connection::handle_datagram(Instant now, ByteView datagram) {
+  if (state_ == ConnectionState::Ended) {
+    // RFC 9000 §10.2.1: the close is repeated ever more rarely.
+    ++heard_since_close_;
+    close_packet_due_ = (heard_since_close_ & (heard_since_close_ - 1)) == 0 && !close_packet_.empty();
+    return std::nullopt;
+  }
+  const SyntheticPath path(path_.label);
+  streams_.set_now(now, Duration(static_cast<Duration::rep>(info_.smoothed_rtt)), info_.cwnd);
+  const std::uint64_t opened = packets_opened();
+  const std::uint64_t refused = packets_refused();
+  const int result =
+      ngtcp2_conn_read_pkt(quic_, &path.view, nullptr, datagram.data(), datagram.size(), clock_.at(now));
+  const bool heard = packets_opened() != opened;
+  if (heard) {
+    last_heard_ = now;
+    bytes_received_ += datagram.size();
+    probe_wanted_ |= clock_.handle_heard();
+  }
+  if (result != 0) handle_error(now, result);
+  if (heard) return std::nullopt;
+  return packets_refused() != refused || result != 0 ? std::optional(DropReason::Undecryptable) : std::nullopt;
+}
+
+// --- ending --------------------------------------------------------------------------------------------------------
+
+void Connection::handle_error(Instant now, int error) {
+  if (error == NGTCP2_ERR_DRAINING) return handle_peer_close();
+  if (error == NGTCP2_ERR_HANDSHAKE_TIMEOUT) return end(CloseReason::HandshakeTimeout, 0, "no answer");
+  const bool handshaking = state_ == ConnectionState::Handshaking;
+  const CloseReason reason = tls_->pin_mismatch() ? CloseReason::PinMismatch
+                             : handshaking        ? CloseReason::HandshakeFailed
+                                                  : CloseReason::ProtocolError;
+  if (error == NGTCP2_ERR_RETRY || error == NGTCP2_ERR_DROP_CONN) return end(reason, 0, ngtcp2_strerror(error));
+  ngtcp2_ccerr ccerr;
+  ngtcp2_ccerr_default(&ccerr);
+  const std::uint8_t alert = ngtcp2_conn_get_tls_alert(quic_);
+  if (error == NGTCP2_ERR_CRYPTO && alert != 0) {
+    ngtcp2_ccerr_set_tls_alert(&ccerr, alert, nullptr, 0);
+  } else {
+    ngtcp2_ccerr_set_liberr(&ccerr, error, nullptr, 0);
+  }
+  write_close(now, ccerr);
+  end(reason, ccerr.error_code, ngtcp2_strerror(error));
+}
+
+void Connection::handle_peer_close() {
+  const ngtcp2_ccerr* error = ngtcp2_conn_get_ccerr(quic_);
+  CloseReason reason = CloseReason::PeerClose;
+  if (error->type != NGTCP2_CCERR_TYPE_APPLICATION) {
+    const bool is_tls = error->error_code >= kCryptoErrorFirst && error->error_code <= kCryptoErrorLast;
+    const bool in_handshake = state_ == ConnectionState::Handshaking || is_tls;
+    reason = in_handshake ? CloseReason::HandshakeFailed : CloseReason::ProtocolError;
+  }
+  const std::string detail(as_text({error->reason, error->reasonlen}));
+  end(reason, error->error_code, detail);
+}
+
+void Connection::close(Instant now, std::uint64_t code, std::string_view reason) {
+  if (state_ == ConnectionState::Ended) return;
+  ngtcp2_ccerr ccerr;
+  ngtcp2_ccerr_default(&ccerr);
+  const ByteView text = as_bytes(reason);
+  ngtcp2_ccerr_set_application_error(&ccerr, code, text.data(), text.size());
+  write_close(now, ccerr);
+  end(CloseReason::LocalClose, code, reason);
+}
+
+void Connection::write_close(Instant now, const ngtcp2_ccerr& error) {
+  close_packet_.resize(context_.config.udp_payload_max);
+  const ngtcp2_ssize size = ngtcp2_conn_write_connection_close(quic_, nullptr, nullptr, close_packet_.data(),
+                                                               close_packet_.size(), &error, clock_.at(now));
+  close_packet_.resize(size > 0 ? static_cast<std::size_t>(size) : 0);
+  close_packet_.shrink_to_fit();
+  close_packet_due_ = !close_packet_.empty();
+  linger_until_ = now + 3 * Duration(static_cast<Duration::rep>(ngtcp2_conn_get_pto(quic_)));
+}
+
+void Connection::end(CloseReason reason, std::uint64_t code, std::string_view detail) {
+  state_ = ConnectionState::Ended;
+  streams_.attach(nullptr);
+  context_.events.push(Closed{session_, reason, code, std::string(detail)});
+  ngtcp2_conn_del(std::exchange(quic_, nullptr));
+  tls_.reset();
+}
+
+void Connection::forget_streams() {
+  closed_polled_ = true;
+  streams_.clear();
+}
+
+bool Connection::is_finished(Instant now) const {
+  return state_ == ConnectionState::Ended && closed_polled_ && (close_packet_.empty() || now >= linger_until_);
+}
+
+std::optional<Transmit> Connection::poll_close_packet(MutableBytes buffer) {
+  if (!std::exchange(close_packet_due_, false)) return std::nullopt;
+  std::memcpy(buffer.data(), close_packet_.data(), close_packet_.size());
+  return Transmit{path_, ByteView(buffer).first(close_packet_.size()), close_packet_.size(), 0};
+}
+
+// --- time ----------------------------------------------------------------------------------------------------------
+
+bool Connection::may_probe_early() const { return state_ == ConnectionState::Established && info_.bytes_in_flight > 0; }
+
+Instant Connection::next_timeout() const {
+  if (state_ == ConnectionState::Ended) return linger_until_;
+  Instant at = std::min(clock_.when(ngtcp2_conn_get_expiry(quic_)), last_heard_ + context_.config.idle_timeout);
+  const Duration smoothed_rtt(static_cast<Duration::rep>(info_.smoothed_rtt));
+  if (may_probe_early()) at = std::min(at, clock_.deadline(last_sent_, smoothed_rtt));
+  if (streams_.next_to_write() != nullptr && pacer_.paused_until() > last_sent_) {
+    at = std::min(at, pacer_.paused_until());
+  }
+  return at;
+}
+
+void Connection::handle_timeout(Instant now) {
+  if (state_ == ConnectionState::Ended) return;
+  if (now - last_heard_ >= context_.config.idle_timeout) return end(CloseReason::IdleTimeout, 0, "nothing heard");
+  refresh_info(now);
+  const Duration smoothed_rtt(static_cast<Duration::rep>(info_.smoothed_rtt));
+  if (may_probe_early() && now >= clock_.deadline(last_sent_, smoothed_rtt)) probe_early(now);
+  if (state_ == ConnectionState::Ended) return;
+  const std::uint64_t own = clock_.at(now);
+  if (ngtcp2_conn_get_expiry(quic_) > own) return;
+  if (const int result = ngtcp2_conn_handle_expiry(quic_, own); result != 0) handle_error(now, result);
+}
+
+/// Lets the loss timer run out now.
+void Connection::probe_early(Instant now) {
+  const std::uint64_t expiry = ngtcp2_conn_get_expiry(quic_);
+  if (expiry == UINT64_MAX || !clock_.jump_to(now, expiry)) return;
+  if (const int result = ngtcp2_conn_handle_expiry(quic_, clock_.at(now)); result != 0) handle_error(now, result);
+}
+
+void Connection::refresh_info(Instant now) {
+  ngtcp2_conn_get_conn_info(quic_, &info_);
+  const Duration smoothed_rtt(static_cast<Duration::rep>(info_.smoothed_rtt));
+  streams_.set_now(now, smoothed_rtt, info_.cwnd);
+  pacer_.update(info_.cwnd, info_.ssthresh, smoothed_rtt);
+}
+
+void Connection::ping() { ping_wanted_ = state_ == ConnectionState::Established; }
+
+void Connection::set_remote(const SocketAddress& remote) {
+  path_.remote = remote;
+  ping();
+  probe_wanted_ = ping_wanted_;
+}
+
+SessionStats Connection::stats() const {
+  SessionStats stats;
+  stats.smoothed_rtt = Duration(static_cast<Duration::rep>(info_.smoothed_rtt));
+  stats.bytes_sent = bytes_sent_;
+  stats.bytes_received = bytes_received_;
+  stats.packets_lost = streams_.packets_lost();
+  stats.streams_open = static_cast<std::uint32_t>(streams_.size());
+  stats.path = path_;
+  stats.last_heard = last_heard_;
+  return stats;
+}
+
+// --- sending -------------------------------------------------------------------------------------------------------
+
+std::optional<Transmit> Connection::poll_transmit(Instant now, MutableBytes buffer) {
+  if (state_ == ConnectionState::Ended) return poll_close_packet(buffer);
+  refresh_info(now);
+  // What is in flight may fill the congestion window; then no PING leaves, but a probe does.
+  const bool ping_needs_probe = ping_wanted_ && now - last_sent_ >= clock_.interval() / 2;
+  if ((std::exchange(probe_wanted_, false) || ping_needs_probe) && may_probe_early()) probe_early(now);
+  if (state_ == ConnectionState::Ended) return poll_close_packet(buffer);
+  // ngtcp2 1.11 sends a PING only as keep-alive.
+  if (ping_wanted_) ngtcp2_conn_set_keep_alive_timeout(quic_, 1);
+  streams_.begin_write();
+  TrainWriter train(buffer, pacer_.train_max(), ngtcp2_conn_get_path_max_tx_udp_payload_size(quic_));
+  fill_train(now, train);
+  if (state_ == ConnectionState::Ended) return poll_close_packet(buffer);
+  streams_.end_write();
+  if (std::exchange(ping_wanted_, false)) ngtcp2_conn_set_keep_alive_timeout(quic_, UINT64_MAX);
+  if (train.empty()) return std::nullopt;
+  last_sent_ = now;
+  bytes_sent_ += train.size();
+  if (state_ == ConnectionState::Established) pacer_.handle_sent(now, train.size());
+  return Transmit{path_, ByteView(buffer).first(train.size()), train.stride(), 0};
+}
+
+void Connection::fill_train(Instant now, TrainWriter& train) {
+  const std::uint64_t own = clock_.at(now);
+  const Pacer::Verdict verdict = pacer_.verdict(now);
+  for (MutableBytes room = train.room(); !room.empty(); room = train.room()) {
+    const ngtcp2_ssize size = write_packet(room, own, verdict);
+    if (size < 0) return handle_error(now, static_cast<int>(size));
+    if (size == 0) return;
+    train.add(static_cast<std::size_t>(size));
+  }
+}
+
+/// One packet, filled from as many streams as fit.
+ngtcp2_ssize Connection::write_packet(MutableBytes room, std::uint64_t own_time, Pacer::Verdict verdict) {
+  std::array<ngtcp2_vec, kVectorsMax> vectors;
+  for (;;) {
+    Stream* stream = verdict == Pacer::Verdict::Send ? streams_.next_to_write() : nullptr;
+    if (stream == nullptr) {
+      return ngtcp2_conn_writev_stream(quic_, nullptr, nullptr, room.data(), room.size(), nullptr,
+                                       NGTCP2_WRITE_STREAM_FLAG_NONE, -1, nullptr, 0, own_time);
+    }
+    const auto gathered = stream->send.gather(vectors, std::min(room.size(), kGatherMax));
+    const bool finish = stream->finish_queued && gathered.covers_all;
+    const std::uint32_t flags = NGTCP2_WRITE_STREAM_FLAG_MORE | (finish ? NGTCP2_WRITE_STREAM_FLAG_FIN : 0U);
+    ngtcp2_ssize taken = -1;
+    const ngtcp2_ssize size =
+        ngtcp2_conn_writev_stream(quic_, nullptr, nullptr, room.data(), room.size(), &taken, flags, stream->id.value,
+                                  vectors.data(), gathered.count, own_time);
+    if (taken >= 0) {
+      const auto bytes = static_cast<std::size_t>(taken);
+      streams_.handle_written(*stream, bytes, finish && bytes == gathered.bytes);
+    }
+    if (size == NGTCP2_ERR_STREAM_DATA_BLOCKED) {
+      streams_.handle_blocked(*stream);
+    } else if (size == NGTCP2_ERR_STREAM_SHUT_WR || size == NGTCP2_ERR_STREAM_NOT_FOUND) {
+      streams_.handle_stopped(*stream, 0);
+    } else if (size != NGTCP2_ERR_WRITE_MORE) {
+      return size;
+    }
+  }
+}
+
+}  // namespace postern::session

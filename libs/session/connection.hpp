@@ -1,0 +1,128 @@
+// One QUIC connection: an ngtcp2_conn with its TLS session, streams, clock and pacer.
+//
+// ngtcp2 sees one path, a pair of made-up addresses that belongs to the path's label. Packets are told apart by their
+// connection id alone, so the relay may move (set_remote()) without QUIC noticing. Nothing here runs inside an ngtcp2
+// call except the callbacks in connection_callbacks.cpp, and those only record.
+#pragma once
+
+#include <ngtcp2/ngtcp2.h>
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "session/connection_ids.hpp"
+#include "session/endpoint.hpp"
+#include "session/event_queue.hpp"
+#include "session/pacer.hpp"
+#include "session/packet_header.hpp"
+#include "session/probe_clock.hpp"
+#include "session/stream_set.hpp"
+#include "session/timer_queue.hpp"
+#include "session/tls.hpp"
+#include "session/train_writer.hpp"
+
+namespace postern::session {
+
+/// What all connections of an endpoint share.
+struct ConnectionContext {
+  const EndpointConfig& config;
+  BlockPool& pool;
+  RandomSource& random;
+  EventQueue& events;
+  ConnectionIdTable& ids;
+  const TlsContext& tls;
+  WindowBudget& process_budget;
+};
+
+///   Handshaking ──handshake done──► Established
+///        └────────── any end ────────────┴──────► Ended (answers late packets with its CONNECTION_CLOSE for 3 PTO)
+enum class ConnectionState : std::uint8_t { Handshaking, Established, Ended };
+
+class Connection final : public TimerEntry {
+ public:
+  /// `peer` is the pin. Null when ngtcp2 or GnuTLS has no memory.
+  [[nodiscard]] static std::unique_ptr<Connection> connect(ConnectionContext& context, SessionId session, Instant now,
+                                                           const ConnectRequest& request);
+  [[nodiscard]] static std::unique_ptr<Connection> accept(ConnectionContext& context, SessionId session, Instant now,
+                                                          const Path& path, const PacketHeader& initial,
+                                                          const Digest& device);
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+  ~Connection();
+
+  [[nodiscard]] SessionId session() const { return session_; }
+  [[nodiscard]] const Digest& peer() const { return peer_; }
+  [[nodiscard]] ConnectionState state() const { return state_; }
+  [[nodiscard]] bool is_established() const { return state_ == ConnectionState::Established; }
+  [[nodiscard]] Instant last_heard() const { return last_heard_; }
+  [[nodiscard]] SessionStats stats() const;
+  [[nodiscard]] StreamSet& streams() { return streams_; }
+
+  /// What is wrong with a datagram that QUIC refused.
+  [[nodiscard]] std::optional<DropReason> handle_datagram(Instant now, ByteView datagram);
+  void handle_timeout(Instant now);
+  [[nodiscard]] Instant next_timeout() const;
+  [[nodiscard]] std::optional<Transmit> poll_transmit(Instant now, MutableBytes buffer);
+
+  void close(Instant now, std::uint64_t code, std::string_view reason);
+  void ping();
+  void set_remote(const SocketAddress& remote);
+  /// The owner has taken the Closed event: its streams can go.
+  void forget_streams();
+  /// Nothing is left to be said or remembered.
+  [[nodiscard]] bool is_finished(Instant now) const;
+
+  /// Set while the connection stands in the endpoint's queue of those that may have something to send.
+  bool is_queued = false;
+
+ private:
+  friend struct ConnectionCallbacks;
+
+  Connection(ConnectionContext& context, SessionId session, Instant now, const Path& path, const Digest& peer);
+  [[nodiscard]] bool start(Role role, const ConnectionId& destination, const ConnectionId& original, ByteView token);
+  [[nodiscard]] ngtcp2_settings make_settings(ByteView token) const;
+  [[nodiscard]] ngtcp2_transport_params make_parameters(Role role, const ConnectionId& original) const;
+
+  void handle_error(Instant now, int error);
+  void handle_peer_close();
+  void end(CloseReason reason, std::uint64_t code, std::string_view detail);
+  void write_close(Instant now, const ngtcp2_ccerr& error);
+  [[nodiscard]] std::optional<Transmit> poll_close_packet(MutableBytes buffer);
+
+  void probe_early(Instant now);
+  [[nodiscard]] bool may_probe_early() const;
+  void refresh_info(Instant now);
+  [[nodiscard]] ngtcp2_ssize write_packet(MutableBytes room, std::uint64_t own_time, Pacer::Verdict verdict);
+  void fill_train(Instant now, TrainWriter& train);
+
+  ConnectionContext& context_;
+  const SessionId session_;
+  Path path_;
+  const Digest peer_;
+  ConnectionState state_ = ConnectionState::Handshaking;
+  StreamSet streams_;
+  std::unique_ptr<TlsSession> tls_;
+  ngtcp2_conn* quic_ = nullptr;
+  std::vector<ConnectionId> ids_;
+
+  ProbeClock clock_;
+  Pacer pacer_;
+  ngtcp2_conn_info info_{};
+  Instant last_heard_;
+  Instant last_sent_;
+  bool ping_wanted_ = false;
+  bool probe_wanted_ = false;
+
+  std::uint64_t bytes_sent_ = 0;
+  std::uint64_t bytes_received_ = 0;
+
+  // Ended.
+  Bytes close_packet_;
+  bool close_packet_due_ = false;
+  bool closed_polled_ = false;
+  std::uint32_t heard_since_close_ = 0;
+  Instant linger_until_;
+};
+
+}  // namespace postern::session
