@@ -1,0 +1,415 @@
+#include "client_core/peers.hpp"
+
+#include <algorithm>
+
+#include "client_core/rendezvous.hpp"
+
+namespace postern::client {
+
+namespace {
+
+/// Application error codes of CONNECTION_CLOSE, PROTOCOL.md §4.3.
+constexpr std::uint64_t kCloseDone = 0;
+constexpr std::uint64_t kCloseProtocolError = 1;
+
+std::string describe(const session::Closed& closed) {
+  switch (closed.reason) {
+    case session::CloseReason::PinMismatch: return "its key is not the one that the controller promised";
+    case session::CloseReason::HandshakeFailed: return "the handshake failed";
+    case session::CloseReason::HandshakeTimeout: return "it did not answer";
+    case session::CloseReason::IdleTimeout: return "it was silent too long";
+    case session::CloseReason::ProtocolError: return "it broke the protocol";
+    case session::CloseReason::LocalClose: return "closed here";
+    case session::CloseReason::PeerClose: break;
+  }
+  return closed.detail.empty() ? "it closed the session" : "it closed the session: " + closed.detail;
+}
+
+}  // namespace
+
+Peers::Peers(PeersConfig config, const Directory& directory, session::Endpoint& sessions, BlockPool& pool)
+    : config_(std::move(config)), directory_(directory), sessions_(sessions), pool_(pool) {}
+
+void Peers::set_relay(Instant now, const std::optional<SocketAddress>& relay) {
+  if (relay == relay_) return;
+  relay_ = relay;
+  if (!relay_) return;
+  for (auto& [id, peer] : peers_) {
+    if (!peer.session) continue;
+    sessions_.set_remote(*peer.session, *relay_);
+    if (peer.flows > 0) note_written(now, id);
+  }
+}
+
+// --- choice --------------------------------------------------------------------------------------------------------
+
+const Peer* Peers::find(model::InstanceId id) const {
+  const auto found = peers_.find(id);
+  return found == peers_.end() ? nullptr : &found->second;
+}
+
+const Peer* Peers::find(session::SessionId id) const {
+  const auto found = by_session_.find(id);
+  return found == by_session_.end() ? nullptr : find(found->second);
+}
+
+Peer* Peers::find_session(session::SessionId id) { return const_cast<Peer*>(std::as_const(*this).find(id)); }
+
+std::vector<model::InstanceId> Peers::candidates(model::RemoteNetworkId network) const {
+  std::vector<model::InstanceId> ids;
+  for (const auto& [id, instance] : directory_.instances()) {
+    if (instance.remote_network == network) ids.push_back(id);
+  }
+  // A living session with an instance that is not listed (the server has just started again) still works.
+  for (const auto& [id, peer] : peers_) {
+    const bool lives = peer.stage == PeerStage::Ready && !peer.listed;
+    if (lives && peer.instance.remote_network == network) ids.push_back(id);
+  }
+  order_by_rendezvous(config_.device, ids);
+  return ids;
+}
+
+Peers::Fitness Peers::fitness(Instant now, model::InstanceId id) const {
+  const Peer* peer = find(id);
+  if (peer == nullptr) return Fitness::Good;
+  if (peer->stage == PeerStage::Down) return now >= peer->retry_after ? Fitness::Good : Fitness::Unfit;
+  if (peer->suspect) return Fitness::Suspect;
+  return peer->draining || !peer->listed ? Fitness::Draining : Fitness::Good;
+}
+
+std::optional<model::InstanceId> Peers::choose(Instant now, model::RemoteNetworkId network,
+                                               std::span<const model::InstanceId> tried) {
+  std::vector<model::InstanceId> ids = candidates(network);
+  std::erase_if(ids, [&](model::InstanceId id) { return std::ranges::find(tried, id) != tried.end(); });
+  std::ranges::stable_sort(ids, {}, [&](model::InstanceId id) { return fitness(now, id); });
+  for (const model::InstanceId id : ids) {
+    const Fitness fit = fitness(now, id);
+    if (fit == Fitness::Unfit) break;
+    Peer* peer = const_cast<Peer*>(find(id));
+    const bool is_dead_weight = peer != nullptr && fit == Fitness::Suspect && peer->flows == 0 && peer->listed;
+    if (is_dead_weight) sessions_.close(now, *peer->session, kCloseDone, "silent");
+    if (peer == nullptr || peer->stage == PeerStage::Down || is_dead_weight) {
+      const Instance* instance = directory_.find_instance(id);
+      if (instance == nullptr) continue;
+      if (is_dead_weight) by_session_.erase(*peer->session);
+      Peer& fresh = peer != nullptr ? *peer : peers_[id];
+      fresh.instance = *instance;
+      if (!connect(now, fresh)) continue;
+    }
+    return id;
+  }
+  return std::nullopt;
+}
+
+bool Peers::connect(Instant now, Peer& peer) {
+  const session::ConnectRequest request{{0, relay_.value_or(SocketAddress{})},
+                                        peer.instance.route,
+                                        peer.instance.certificate_digest,
+                                        peer.instance.knock};
+  const auto session = relay_ ? sessions_.connect(now, request) : std::unexpected(session::ConnectError::Internal);
+  if (!session) {
+    peer.session.reset();
+    peer.stage = PeerStage::Down;
+    peer.failure = relay_ ? "too many sessions" : "no relay is reachable";
+    peer.retry_after = now + config_.retry_min;
+    return false;
+  }
+  peer.session = *session;
+  by_session_[*session] = peer.instance.id;
+  peer.stage = PeerStage::Handshaking;
+  peer.since = peer.heard = now;
+  peer.suspect = peer.draining = false;
+  peer.listed = true;
+  peer.unanswered_since.reset();
+  peer.control = wire::LengthPrefixedReader{wire::kSessionMessageMax};
+  schedule();
+  return true;
+}
+
+void Peers::fail(Instant now, Peer& peer, std::string reason) {
+  if (peer.session) {
+    by_session_.erase(*peer.session);
+    sessions_.close(now, *peer.session, kCloseDone, "");
+    peer.session.reset();
+  }
+  peer.stage = PeerStage::Down;
+  peer.suspect = false;
+  peer.backoff = std::clamp(peer.backoff * 2, config_.retry_min, config_.retry_max);
+  peer.retry_after = now + peer.backoff;
+  peer.failure = reason;
+  events_.push_back(PeerLost{peer.instance.id, std::move(reason)});
+  schedule();
+}
+
+void Peers::forget_failures() {
+  for (auto& [id, peer] : peers_) {
+    peer.retry_after = {};
+    peer.backoff = {};
+  }
+}
+
+void Peers::close_all(Instant now) {
+  for (auto& [id, peer] : peers_) {
+    if (peer.session) fail(now, peer, "closed here");
+  }
+  forget_failures();
+}
+
+void Peers::count_flow(model::InstanceId id, int difference) {
+  const auto found = peers_.find(id);
+  if (found == peers_.end()) return;
+  found->second.flows = static_cast<std::uint32_t>(static_cast<int>(found->second.flows) + difference);
+  if (difference < 0) forget_if_useless(id);
+}
+
+void Peers::forget_if_useless(model::InstanceId id) {
+  const auto found = peers_.find(id);
+  if (found == peers_.end() || found->second.flows > 0) return;
+  if (found->second.stage == PeerStage::Down && directory_.find_instance(id) == nullptr) peers_.erase(found);
+}
+
+// --- the controller's news -----------------------------------------------------------------------------------------
+
+void Peers::handle_changes(Instant now, const DirectoryChanges& changes) {
+  for (const model::InstanceId id : changes.removed_instances) {
+    const auto found = peers_.find(id);
+    if (found == peers_.end()) continue;
+    found->second.listed = false;
+    if (found->second.stage == PeerStage::Ready) {
+      // Probably its process is gone; only silence proves it, because a server that restarts lists nobody at first.
+      sessions_.ping(now, *found->second.session);
+      found->second.pinged = now;
+      note_written(now, id);
+    } else if (found->second.session) {
+      fail(now, found->second, "it is gone");
+    }
+    forget_if_useless(id);
+  }
+  for (const model::InstanceId id : changes.changed_instances) {
+    const auto found = peers_.find(id);
+    if (found == peers_.end()) continue;
+    Peer& peer = found->second;
+    const Instance* instance = directory_.find_instance(id);
+    const bool is_same = peer.instance.route == instance->route &&
+                         peer.instance.certificate_digest == instance->certificate_digest;
+    if (!is_same && peer.session) fail(now, peer, "it has started again");
+    peer.instance = *instance;
+    peer.listed = true;
+    peer.retry_after = {};
+    peer.backoff = {};
+  }
+  for (auto& [id, peer] : peers_) {
+    const Lease* lease = directory_.find_lease(peer.instance.remote_network);
+    if (lease == nullptr && peer.session) fail(now, peer, "no lease any more");
+    if (lease == nullptr || !changes.new_leases.contains(peer.instance.remote_network)) continue;
+    if (peer.stage != PeerStage::Ready) continue;
+    wire::SessionMessage message;
+    message.mutable_lease()->set_lease(lease->token);
+    send(now, peer, message);
+  }
+}
+
+// --- the session's events ------------------------------------------------------------------------------------------
+
+bool Peers::handle_event(Instant now, const session::Event& event) {
+  if (const auto* established = std::get_if<session::Established>(&event)) {
+    if (Peer* peer = find_session(established->session)) handle_established(now, *peer);
+    return true;
+  }
+  if (const auto* closed = std::get_if<session::Closed>(&event)) {
+    if (Peer* peer = find_session(closed->session)) handle_closed(now, *peer, *closed);
+    return true;
+  }
+  const auto [session, stream] = std::visit(
+      [](const auto& e) -> std::pair<session::SessionId, session::StreamId> {
+        if constexpr (requires { e.stream; }) return {e.session, e.stream};
+        else return {};
+      },
+      event);
+  if (stream != session::kControlStream) return false;
+  Peer* peer = find_session(session);
+  if (peer == nullptr) return true;
+  if (std::holds_alternative<session::StreamReadable>(event)) handle_control(now, *peer);
+  const bool is_ended = std::holds_alternative<session::StreamReset>(event) ||
+                        std::holds_alternative<session::StreamStopped>(event) ||
+                        std::holds_alternative<session::StreamClosed>(event);
+  if (is_ended) fail(now, *peer, "it ended the control stream");
+  return true;
+}
+
+void Peers::handle_established(Instant now, Peer& peer) {
+  const Lease* lease = directory_.find_lease(peer.instance.remote_network);
+  if (lease == nullptr) return fail(now, peer, "no lease for its network");
+  const auto stream = sessions_.open_stream(*peer.session);
+  if (!stream || *stream != session::kControlStream) return fail(now, peer, "no control stream");
+  peer.stage = PeerStage::Greeting;
+  peer.heard = now;
+  wire::SessionMessage message;
+  wire::Hello* hello = message.mutable_hello();
+  hello->set_protocol_version(1);
+  hello->set_lease(lease->token);
+  hello->set_software(config_.software);
+  send(now, peer, message);
+}
+
+void Peers::handle_closed(Instant now, Peer& peer, const session::Closed& closed) {
+  by_session_.erase(*peer.session);
+  peer.session.reset();
+  fail(now, peer, describe(closed));
+  // A wrong key does not get better by asking again; a changed instance clears this.
+  if (closed.reason == session::CloseReason::PinMismatch) peer.retry_after = now + std::chrono::minutes(1);
+}
+
+void Peers::handle_control(Instant now, Peer& peer) {
+  const session::SessionId session = *peer.session;
+  while (peer.session == session) {
+    const Slice slice = sessions_.read(session, session::kControlStream);
+    if (slice.empty()) return;
+    sessions_.consume(session, session::kControlStream, slice.size());
+    ByteView bytes = slice.view();
+    while (!bytes.empty() && peer.session == session) {
+      const auto taken = peer.control.feed(bytes);
+      if (!taken) {
+        count(PeerDrop::MalformedMessage);
+        return fail(now, peer, "it sent a message that is too large");
+      }
+      bytes = bytes.subspan(*taken);
+      if (!peer.control.has_message()) continue;
+      wire::SessionMessage message;
+      const ByteView body = peer.control.message();
+      const bool is_message = message.ParseFromArray(body.data(), static_cast<int>(body.size()));
+      peer.control.next();
+      if (!is_message) {
+        count(PeerDrop::MalformedMessage);
+        sessions_.close(now, session, kCloseProtocolError, "malformed message");
+        return fail(now, peer, "it sent a malformed message");
+      }
+      handle_message(now, peer, message);
+    }
+  }
+}
+
+void Peers::handle_message(Instant now, Peer& peer, const wire::SessionMessage& message) {
+  switch (message.body_case()) {
+    case wire::SessionMessage::kHelloReply: return handle_hello_reply(now, peer, message.hello_reply());
+    case wire::SessionMessage::kRevoked: {
+      PeerRevoked revoked{peer.instance.id, message.revoked().all(), {}};
+      for (const std::uint64_t id : message.revoked().resource_ids()) revoked.resources.emplace_back(id);
+      events_.push_back(std::move(revoked));
+      return;
+    }
+    case wire::SessionMessage::kPing: {
+      wire::SessionMessage pong;
+      pong.mutable_pong()->set_number(message.ping().number());
+      return send(now, peer, pong);
+    }
+    case wire::SessionMessage::kDrain: peer.draining = true; return;
+    case wire::SessionMessage::kPong: return;
+    default: count(PeerDrop::UnknownMessage);
+  }
+}
+
+void Peers::handle_hello_reply(Instant now, Peer& peer, const wire::HelloReply& reply) {
+  if (peer.stage != PeerStage::Greeting) return count(PeerDrop::UnknownMessage);
+  if (!reply.accepted()) {
+    count(PeerDrop::HelloRefused);
+    return fail(now, peer, "it refused the lease: " + reply.reason().substr(0, 200));
+  }
+  peer.stage = PeerStage::Ready;
+  peer.since = peer.heard = now;
+  peer.unanswered_since.reset();
+  peer.backoff = {};
+  peer.failure.clear();
+  events_.push_back(PeerReady{peer.instance.id});
+  schedule();
+}
+
+void Peers::send(Instant now, Peer& peer, const wire::SessionMessage& message) {
+  const std::string text = message.SerializeAsString();
+  Bytes framed = wire::frame_message(as_bytes(text));
+  ByteView rest = framed;
+  while (!rest.empty()) {
+    const ByteView piece = rest.first(std::min<std::size_t>(rest.size(), BlockPool::kLargeSize));
+    Slice slice = pool_.copy(piece);
+    if (slice.empty() || !sessions_.write(*peer.session, session::kControlStream, std::move(slice))) {
+      return fail(now, peer, "out of memory");
+    }
+    rest = rest.subspan(piece.size());
+  }
+  note_written(now, peer.instance.id);
+}
+
+// --- liveness ------------------------------------------------------------------------------------------------------
+
+void Peers::note_written(Instant now, model::InstanceId id) {
+  const auto found = peers_.find(id);
+  if (found == peers_.end() || found->second.unanswered_since) return;
+  found->second.unanswered_since = now;
+  if (!next_tick_ || *next_tick_ > now + config_.busy_ping) next_tick_ = now + config_.busy_ping;
+}
+
+void Peers::check_liveness(Instant now, Peer& peer) {
+  const auto stats = sessions_.stats(*peer.session);
+  if (!stats) return;
+  peer.heard = std::max(peer.heard, stats->last_heard);
+  if (peer.unanswered_since && peer.heard > *peer.unanswered_since) peer.unanswered_since.reset();
+  if (!peer.unanswered_since && peer.suspect) peer.suspect = false;
+
+  const bool is_quiet = peer.flows > 0 && now - peer.heard >= config_.quiet_ping;
+  const bool is_waiting = peer.unanswered_since && now - *peer.unanswered_since >= config_.busy_ping;
+  // A suspect peer is asked less often: it may be gone for hours while flows wait for it.
+  const Duration interval = peer.suspect ? 5 * config_.busy_ping : config_.busy_ping;
+  if ((is_quiet || is_waiting) && (peer.flows > 0 || !peer.listed) && now - peer.pinged >= interval) {
+    sessions_.ping(now, *peer.session);
+    peer.pinged = now;
+    if (!peer.unanswered_since) peer.unanswered_since = now;
+  }
+  if (!peer.unanswered_since || now - *peer.unanswered_since < config_.silence_max) return;
+  if (!peer.listed) return fail(now, peer, "it is gone");
+  if (peer.suspect) return;
+  peer.suspect = true;
+  events_.push_back(PeerSuspect{peer.instance.id});
+}
+
+void Peers::handle_timeout(Instant now) {
+  if (!next_tick_ || now < *next_tick_) return;
+  for (auto& [id, peer] : peers_) {
+    if (!peer.session) continue;
+    if (peer.stage == PeerStage::Ready) {
+      check_liveness(now, peer);
+    } else if (now - peer.since >= config_.ready_deadline) {
+      fail(now, peer, "it did not answer");
+    }
+  }
+  schedule();
+}
+
+std::optional<Instant> Peers::deadline_of(const Peer& peer) const {
+  if (!peer.session) return std::nullopt;
+  if (peer.stage != PeerStage::Ready) return peer.since + config_.ready_deadline;
+  if (peer.flows == 0 && peer.listed && !peer.unanswered_since) return std::nullopt;
+  if (!peer.unanswered_since) return peer.heard + config_.quiet_ping;
+  const Instant silent = *peer.unanswered_since + config_.silence_max;
+  const Duration interval = peer.suspect ? 5 * config_.busy_ping : config_.busy_ping;
+  const Instant ping = std::max(*peer.unanswered_since + config_.busy_ping, peer.pinged + interval);
+  const bool is_pinged = peer.flows > 0 || !peer.listed;
+  if (peer.suspect) return is_pinged ? std::optional(ping) : std::nullopt;
+  return is_pinged ? std::min(silent, ping) : silent;
+}
+
+void Peers::schedule() {
+  next_tick_.reset();
+  for (const auto& [id, peer] : peers_) {
+    const auto deadline = deadline_of(peer);
+    if (deadline && (!next_tick_ || *deadline < *next_tick_)) next_tick_ = deadline;
+  }
+}
+
+std::optional<PeerEvent> Peers::poll_event() {
+  if (events_.empty()) return std::nullopt;
+  PeerEvent event = std::move(events_.front());
+  events_.pop_front();
+  return event;
+}
+
+}  // namespace postern::client

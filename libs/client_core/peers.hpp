@@ -1,0 +1,149 @@
+// The connector instances that this client has, or wants, a session with: choice, connecting, Hello, leases, liveness.
+//
+// A peer goes Down → Handshaking → Greeting → Ready. It must be Ready three seconds after connecting began; otherwise
+// the attempt is given up, waiting flows go to the next instance, and this one is left alone for a growing while.
+//
+// Liveness (DESIGN §5.3) is the client's: a PING each second while something that was written has had no answer, one
+// every 15 s with quiet flows, none without flows. Three seconds without an answer make a peer suspect: new flows go
+// elsewhere, old ones wait. An instance that the controller no longer lists gets no new session; when it is silent too,
+// it is closed.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/block.hpp"
+#include "client_core/directory.hpp"
+#include "schema/session.pb.h"
+#include "session/endpoint.hpp"
+#include "wire/framing.hpp"
+
+namespace postern::client {
+
+struct PeersConfig {
+  Digest device{};       ///< digest of our own key: seeds the choice of instances
+  std::string software;  ///< for Hello
+  Duration ready_deadline = std::chrono::seconds(3);
+  Duration silence_max = std::chrono::seconds(3);
+  Duration busy_ping = std::chrono::seconds(1);
+  Duration quiet_ping = std::chrono::seconds(15);
+  Duration retry_min = std::chrono::milliseconds(500);
+  Duration retry_max = std::chrono::seconds(8);
+};
+
+// --- events --------------------------------------------------------------------------------------------------------
+
+struct PeerReady {
+  model::InstanceId instance;
+};
+/// The session could not be made, or has ended: its streams are gone.
+struct PeerLost {
+  model::InstanceId instance;
+  std::string reason;
+};
+/// Nothing was heard for three seconds although it should have answered.
+struct PeerSuspect {
+  model::InstanceId instance;
+};
+/// The connector says that flows of these resources have ended.
+struct PeerRevoked {
+  model::InstanceId instance;
+  bool all = false;
+  std::vector<model::ResourceId> resources;
+};
+using PeerEvent = std::variant<PeerReady, PeerLost, PeerSuspect, PeerRevoked>;
+
+enum class PeerStage : std::uint8_t { Down, Handshaking, Greeting, Ready };
+
+struct Peer {
+  Instance instance;
+  PeerStage stage = PeerStage::Down;
+  std::optional<session::SessionId> session;
+  Instant since;               ///< when this stage, or the attempt, began
+  Instant retry_after;         ///< Down: no attempt before
+  Duration backoff{};
+  std::string failure;         ///< why the last attempt failed, one phrase for people
+  bool suspect = false;
+  bool draining = false;
+  bool listed = true;          ///< the controller still lists it
+  std::uint32_t flows = 0;     ///< open or waiting, counted by the owner
+  Instant heard;
+  std::optional<Instant> unanswered_since;
+  Instant pinged;
+  wire::LengthPrefixedReader control{wire::kSessionMessageMax};
+};
+
+enum class PeerDrop : std::uint8_t { MalformedMessage, UnknownMessage, HelloRefused, kCount };
+
+class Peers {
+ public:
+  Peers(PeersConfig config, const Directory& directory, session::Endpoint& sessions, BlockPool& pool);
+
+  /// The path of all sessions; nothing while no relay is bound. Moves living sessions too.
+  void set_relay(Instant now, const std::optional<SocketAddress>& relay);
+
+  /// The instance for a new flow, connecting to it if need be; nothing when none is left to try.
+  [[nodiscard]] std::optional<model::InstanceId> choose(Instant now, model::RemoteNetworkId network,
+                                                        std::span<const model::InstanceId> tried);
+  [[nodiscard]] const Peer* find(model::InstanceId id) const;
+  [[nodiscard]] const Peer* find(session::SessionId id) const;
+  void count_flow(model::InstanceId id, int difference);
+  /// Something that wants an answer was written to the session.
+  void note_written(Instant now, model::InstanceId id);
+
+  void handle_changes(Instant now, const DirectoryChanges& changes);
+  /// Events of sessions and their control streams; false for events of other streams.
+  bool handle_event(Instant now, const session::Event& event);
+  void handle_timeout(Instant now);
+  [[nodiscard]] std::optional<Instant> next_timeout() const { return next_tick_; }
+  [[nodiscard]] std::optional<PeerEvent> poll_event();
+  /// The network may work again: no instance waits for its next attempt any more.
+  void forget_failures();
+  void close_all(Instant now);
+
+  [[nodiscard]] const std::map<model::InstanceId, Peer>& all() const { return peers_; }
+  [[nodiscard]] const std::array<std::uint64_t, static_cast<std::size_t>(PeerDrop::kCount)>& drops() const {
+    return drops_;
+  }
+
+ private:
+  enum class Fitness : std::uint8_t { Good, Draining, Suspect, Unfit };
+
+  [[nodiscard]] Fitness fitness(Instant now, model::InstanceId id) const;
+  [[nodiscard]] std::vector<model::InstanceId> candidates(model::RemoteNetworkId network) const;
+  bool connect(Instant now, Peer& peer);
+  void fail(Instant now, Peer& peer, std::string reason);
+  void forget_if_useless(model::InstanceId id);
+
+  void handle_established(Instant now, Peer& peer);
+  void handle_closed(Instant now, Peer& peer, const session::Closed& closed);
+  void handle_control(Instant now, Peer& peer);
+  void handle_message(Instant now, Peer& peer, const wire::SessionMessage& message);
+  void handle_hello_reply(Instant now, Peer& peer, const wire::HelloReply& reply);
+  void send(Instant now, Peer& peer, const wire::SessionMessage& message);
+
+  void check_liveness(Instant now, Peer& peer);
+  [[nodiscard]] std::optional<Instant> deadline_of(const Peer& peer) const;
+  void schedule();
+  [[nodiscard]] Peer* find_session(session::SessionId id);
+  void count(PeerDrop reason) { ++drops_[static_cast<std::size_t>(reason)]; }
+
+  PeersConfig config_;
+  const Directory& directory_;
+  session::Endpoint& sessions_;
+  BlockPool& pool_;
+  std::optional<SocketAddress> relay_;
+  std::map<model::InstanceId, Peer> peers_;
+  std::map<session::SessionId, model::InstanceId> by_session_;
+  std::deque<PeerEvent> events_;
+  std::optional<Instant> next_tick_;
+  std::array<std::uint64_t, static_cast<std::size_t>(PeerDrop::kCount)> drops_{};
+};
+
+}  // namespace postern::client

@@ -1,0 +1,65 @@
+// Answers DNS questions for names of Resources; says which others are to be passed on.
+//
+// A and AAAA of a Resource's name get its virtual address; every other type gets NODATA: an HTTPS or SVCB record of the
+// public DNS would lead applications past the virtual address. Questions about the virtual ranges' reverse zones are
+// nobody else's business and end here.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <variant>
+
+#include "base/time.hpp"
+#include "resolver/address_pool.hpp"
+#include "wire/dns.hpp"
+
+namespace postern::resolver {
+
+/// Which names lead to a Resource now (names, aliases, patterns).
+class NameDirectory {
+ public:
+  virtual ~NameDirectory() = default;
+  [[nodiscard]] virtual bool has_resource_for(const model::DnsName& name) const = 0;
+};
+
+struct Answer {
+  Bytes message;
+};
+/// Not ours: to be asked of the servers that were there before us.
+struct Forward {
+  wire::DnsQuery query;
+};
+/// Not even a question: nothing is sent.
+struct Drop {};
+using Resolution = std::variant<Answer, Forward, Drop>;
+
+enum class ResolverCount : std::uint8_t { Answered, NoData, Forwarded, Malformed, PoolExhausted, kCount };
+
+class Resolver {
+ public:
+  /// Applications may keep an answer this long after the Resource is gone, so it is short; the address itself stays.
+  static constexpr std::uint32_t kTtlSeconds = 10;
+
+  /// Both outlive the resolver.
+  Resolver(AddressPool& pool, const NameDirectory& names) : pool_(pool), names_(names) {}
+
+  [[nodiscard]] Resolution resolve(Instant now, ByteView message, wire::DnsTransport transport);
+  [[nodiscard]] const std::array<std::uint64_t, static_cast<std::size_t>(ResolverCount::kCount)>& counts() const {
+    return counts_;
+  }
+
+ private:
+  [[nodiscard]] wire::DnsReply answer_for(Instant now, const model::DnsName& name, wire::DnsType type);
+  [[nodiscard]] bool is_our_reverse_zone(std::string_view name) const;
+  void count(ResolverCount what) { ++counts_[static_cast<std::size_t>(what)]; }
+
+  AddressPool& pool_;
+  const NameDirectory& names_;
+  std::array<std::uint64_t, static_cast<std::size_t>(ResolverCount::kCount)> counts_{};
+};
+
+/// The address that a reverse name (1.2.0.192.in-addr.arpa, …ip6.arpa) asks about.
+[[nodiscard]] std::optional<IpAddress> parse_reverse_name(std::string_view name);
+
+}  // namespace postern::resolver
