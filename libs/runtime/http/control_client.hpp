@@ -17,22 +17,12 @@
 
 #include "base/bytes.hpp"
 #include "identity/keys.hpp"
+#include "runtime/http/http_message.hpp"
+#include "runtime/http/tls.hpp"
 #include "runtime/loop/event_loop.hpp"
 #include "schema/control.pb.h"
 
 namespace postern::runtime {
-
-/// How the server proves itself: the digest of its own root's key, or a chain to a public CA and the host's name.
-struct ServerTrust {
-  std::optional<Digest> root_pin;
-};
-
-struct ServerAddress {
-  std::string host;            ///< name or address, without brackets
-  std::uint16_t port = 443;
-  /// Addresses found before our own resolver was installed; empty: resolve `host` at each attempt.
-  std::vector<std::string> fixed_addresses;
-};
 
 struct ControlConfig {
   ServerAddress server;
@@ -47,18 +37,18 @@ struct ControlConfig {
 };
 
 enum class ControlFailure : std::uint8_t {
-  Unreachable,    ///< DNS, connect or TLS transport failed: retrying
-  PinMismatch,    ///< the server is not the one that was promised: retrying slowly, tell the person
-  WrongNetwork,   ///< the Challenge names another network: final
-  Denied,         ///< the server said so; `code` tells whether to go on (410 and 401 are final)
-  Closed,         ///< the connection ended: retrying
+  Unreachable,   ///< DNS, connect or TLS transport failed: retrying
+  PinMismatch,   ///< the server is not the one that was promised: retrying slowly, tell the person
+  WrongNetwork,  ///< the Challenge names another network: final
+  Denied,        ///< the server said so; `code` tells whether to go on (410 and 401 are final)
+  Closed,        ///< the connection ended: retrying
 };
 struct ControlUp {};
 struct ControlDown {
   ControlFailure failure;
   std::uint32_t code = 0;
-  std::string reason;   ///< one sentence for people
-  bool final = false;   ///< no retry follows
+  std::string reason;  ///< one sentence for people
+  bool final = false;  ///< no retry follows
 };
 using ControlEvent = std::variant<ControlUp, ControlDown, wire::ControllerMessage>;
 
@@ -84,10 +74,6 @@ class ControlClient {
   std::unique_ptr<Impl> impl_;
 };
 
-struct HttpResponse {
-  int status = 0;
-  std::string body;  ///< at most 1 MiB
-};
 /// One blocking HTTPS request with the same trust rules; for sign-in. Error text is one sentence for people.
 [[nodiscard]] std::expected<HttpResponse, std::string> https_request(const ServerAddress& server,
                                                                      const ServerTrust& trust, std::string_view method,
