@@ -101,6 +101,15 @@ std::optional<model::InstanceId> Peers::choose(Instant now, model::RemoteNetwork
   return std::nullopt;
 }
 
+bool Peers::has_other(Instant now, model::RemoteNetworkId network, model::InstanceId than,
+                      std::span<const model::InstanceId> tried) const {
+  return std::ranges::any_of(candidates(network), [&](model::InstanceId id) {
+    const Fitness fit = fitness(now, id);
+    return id != than && std::ranges::find(tried, id) == tried.end() &&
+           (fit == Fitness::Good || fit == Fitness::Draining);
+  });
+}
+
 bool Peers::connect(Instant now, Peer& peer) {
   const session::ConnectRequest request{{0, relay_.value_or(SocketAddress{})},
                                         peer.instance.route,

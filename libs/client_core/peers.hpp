@@ -91,6 +91,10 @@ class Peers {
   /// The instance for a new flow, connecting to it if need be; nothing when none is left to try.
   [[nodiscard]] std::optional<model::InstanceId> choose(Instant now, model::RemoteNetworkId network,
                                                         std::span<const model::InstanceId> tried);
+  /// Whether choose() would give another one that can be used at once or connected to.
+  [[nodiscard]] bool has_other(Instant now, model::RemoteNetworkId network, model::InstanceId than,
+                               std::span<const model::InstanceId> tried) const;
+  [[nodiscard]] bool has_relay() const { return relay_.has_value(); }
   [[nodiscard]] const Peer* find(model::InstanceId id) const;
   [[nodiscard]] const Peer* find(session::SessionId id) const;
   void count_flow(model::InstanceId id, int difference);

@@ -1,0 +1,100 @@
+#include "client_core/flow_target.hpp"
+
+#include "schema/session.pb.h"
+
+namespace postern::client {
+
+namespace {
+
+constexpr std::array<std::string_view, static_cast<std::size_t>(FlowRefusal::kCount)> kNames = {
+    "unknown_name", "no_resource",   "port_not_allowed",  "no_lease",           "no_relay",      "no_instance",
+    "too_many_flows", "timed_out", "refused_by_target", "target_unreachable", "target_silent", "refused_by_connector"};
+
+std::expected<const model::Resource*, FlowRefusal> find_resource(Instant now, const Directory& directory,
+                                                                 resolver::AddressPool& pool,
+                                                                 const IpAddress& address, FlowTarget& target) {
+  const model::Resource* resource = nullptr;
+  if (pool.network().contains(address)) {
+    const model::DnsName* name = pool.name_of(now, address);
+    if (name == nullptr) return std::unexpected(FlowRefusal::UnknownName);
+    target.host = name->text();
+    resource = directory.table().match(*name);
+  } else {
+    target.address = address;
+    resource = directory.table().match(address);
+  }
+  if (resource == nullptr) return std::unexpected(FlowRefusal::NoResource);
+  return resource;
+}
+
+/// schema/session.proto: the comments of RefusalReason.
+FlowVerdict verdict_for(wire::RefusalReason reason) {
+  switch (reason) {
+    case wire::REFUSAL_CONNECTION_REFUSED: return {false, FlowRefusal::RefusedByTarget, tcp::Refusal::Reset, false};
+    case wire::REFUSAL_HOST_UNREACHABLE:
+    case wire::REFUSAL_NAME_NOT_FOUND:
+    case wire::REFUSAL_NAME_LOOKUP_FAILED:
+      return {false, FlowRefusal::TargetUnreachable, tcp::Refusal::HostUnreachable, false};
+    case wire::REFUSAL_NETWORK_UNREACHABLE:
+      return {false, FlowRefusal::TargetUnreachable, tcp::Refusal::NetworkUnreachable, false};
+    case wire::REFUSAL_TIMED_OUT: return {false, FlowRefusal::TargetSilent, tcp::Refusal::Silence, false};
+    case wire::REFUSAL_RESOURCES:
+    case wire::REFUSAL_DRAINING: return {false, FlowRefusal::TooManyFlows, tcp::Refusal::Reset, true};
+    default: return {false, FlowRefusal::RefusedByConnector, tcp::Refusal::AdminProhibited, false};
+  }
+}
+
+}  // namespace
+
+std::string_view to_string(FlowRefusal reason) { return kNames[static_cast<std::size_t>(reason)]; }
+
+tcp::Refusal answer_for(FlowRefusal reason) {
+  switch (reason) {
+    case FlowRefusal::UnknownName:
+    case FlowRefusal::NoInstance:
+    case FlowRefusal::TimedOut:
+    case FlowRefusal::TargetUnreachable: return tcp::Refusal::HostUnreachable;
+    case FlowRefusal::NoRelay: return tcp::Refusal::NetworkUnreachable;
+    case FlowRefusal::TooManyFlows:
+    case FlowRefusal::RefusedByTarget: return tcp::Refusal::Reset;
+    case FlowRefusal::TargetSilent: return tcp::Refusal::Silence;
+    default: return tcp::Refusal::AdminProhibited;
+  }
+}
+
+Bytes FlowTarget::framed_head() const {
+  wire::FlowHead head;
+  wire::OpenTcp* open = head.mutable_open_tcp();
+  open->set_resource_id(resource.value);
+  if (host.empty()) {
+    open->set_ip(std::string(as_text(address.bytes())));
+  } else {
+    open->set_host(host);
+  }
+  open->set_port(port);
+  return wire::frame_message(as_bytes(head.SerializeAsString()));
+}
+
+std::expected<FlowTarget, FlowRefusal> find_target(Instant now, WallTime wall, const Directory& directory,
+                                                   resolver::AddressPool& pool, const SocketAddress& destination) {
+  FlowTarget target;
+  const auto resource = find_resource(now, directory, pool, destination.ip, target);
+  if (!resource) return std::unexpected(resource.error());
+  if (!(*resource)->tcp.allows(destination.port)) return std::unexpected(FlowRefusal::PortNotAllowed);
+  const Lease* lease = directory.find_lease((*resource)->remote_network);
+  if (lease == nullptr || lease->expires_at <= wall) return std::unexpected(FlowRefusal::NoLease);
+  target.resource = (*resource)->id;
+  target.remote_network = (*resource)->remote_network;
+  target.port = destination.port;
+  return target;
+}
+
+std::optional<FlowVerdict> parse_flow_reply(ByteView message) {
+  wire::FlowReply reply;
+  if (!reply.ParseFromArray(message.data(), static_cast<int>(message.size()))) return std::nullopt;
+  if (reply.has_opened()) return FlowVerdict{true, {}, {}, false};
+  if (reply.has_refused()) return verdict_for(reply.refused().reason());
+  return std::nullopt;
+}
+
+}  // namespace postern::client

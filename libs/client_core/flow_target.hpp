@@ -1,0 +1,65 @@
+// Where an application's connection leads: from the address it connected to, to a Resource and what the connector is
+// asked for. Pure.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/bytes.hpp"
+#include "base/ip.hpp"
+#include "client_core/directory.hpp"
+#include "resolver/address_pool.hpp"
+#include "tcp/types.hpp"
+#include "wire/framing.hpp"
+
+namespace postern::client {
+
+/// Why a connection was refused; each has a counter in the status.
+enum class FlowRefusal : std::uint8_t {
+  UnknownName,       ///< a virtual address that stands for no name
+  NoResource,        ///< no Resource matches (any more)
+  PortNotAllowed,
+  NoLease,           ///< no lease for its remote network, or it has expired
+  NoRelay,           ///< nothing can be sent
+  NoInstance,        ///< no connector instance is reachable
+  TooManyFlows,      ///< the session's or the process's bound
+  TimedOut,          ///< nobody answered within the time allowed
+  RefusedByTarget,   ///< the target answered RST
+  TargetUnreachable,
+  TargetSilent,
+  RefusedByConnector,  ///< it did not allow it
+  kCount
+};
+[[nodiscard]] std::string_view to_string(FlowRefusal reason);
+/// What the application gets to see.
+[[nodiscard]] tcp::Refusal answer_for(FlowRefusal reason);
+
+struct FlowTarget {
+  model::ResourceId resource;
+  model::RemoteNetworkId remote_network;
+  std::string host;  ///< empty: `address` was asked for literally
+  IpAddress address;
+  std::uint16_t port = 0;
+
+  /// FlowHead, ready to be written to its stream.
+  [[nodiscard]] Bytes framed_head() const;
+};
+
+[[nodiscard]] std::expected<FlowTarget, FlowRefusal> find_target(Instant now, WallTime wall, const Directory& directory,
+                                                                 resolver::AddressPool& pool,
+                                                                 const SocketAddress& destination);
+
+/// A connector's answer: opened, or what to answer to the application.
+struct FlowVerdict {
+  bool opened = false;
+  FlowRefusal refusal = FlowRefusal::RefusedByConnector;
+  tcp::Refusal answer = tcp::Refusal::AdminProhibited;
+  bool try_elsewhere = false;  ///< this instance is full or ends; another one may take the flow
+};
+/// Nothing for a message that is no FlowReply.
+[[nodiscard]] std::optional<FlowVerdict> parse_flow_reply(ByteView message);
+
+}  // namespace postern::client

@@ -1,0 +1,329 @@
+#include "client_core/flows.hpp"
+
+#include <algorithm>
+
+namespace postern::client {
+
+namespace {
+
+/// PROTOCOL.md §4.4.
+constexpr std::uint64_t kResetByApplication = 0x10;
+constexpr std::uint64_t kResetRevoked = 0x11;
+
+}  // namespace
+
+Flows::Flow* Flows::find(tcp::FlowId id) {
+  const auto found = flows_.find(id);
+  return found == flows_.end() ? nullptr : &found->second;
+}
+
+Flows::Flow* Flows::find(session::SessionId session, session::StreamId stream) {
+  const auto found = by_stream_.find({session.value, stream.value});
+  return found == by_stream_.end() ? nullptr : find(found->second);
+}
+
+template <typename Predicate>
+std::vector<tcp::FlowId> Flows::select(Predicate predicate) const {
+  std::vector<tcp::FlowId> ids;
+  for (const auto& [id, flow] : flows_) {
+    if (predicate(flow)) ids.push_back(id);
+  }
+  std::ranges::sort(ids);  // the same order in every run
+  return ids;
+}
+
+// --- a flow's life -------------------------------------------------------------------------------------------------
+
+void Flows::start(Instant now, WallTime wall, const tcp::Incoming& incoming) {
+  auto target = find_target(now, wall, parts_.directory, parts_.addresses, incoming.tuple.remote);
+  if (!target) {
+    ++refusals_[static_cast<std::size_t>(target.error())];
+    parts_.tcp.refuse(now, incoming.flow, answer_for(target.error()));
+    return;
+  }
+  Flow& flow = flows_[incoming.flow];
+  flow.id = incoming.flow;
+  flow.target = std::move(*target);
+  flow.since = now;
+  new_.emplace_back(now, flow.id);
+  place(now, flow);
+}
+
+void Flows::place(Instant now, Flow& flow) {
+  const auto instance = parts_.peers.choose(now, flow.target.remote_network, flow.tried);
+  if (!instance) return refuse(now, flow, parts_.peers.has_relay() ? FlowRefusal::NoInstance : FlowRefusal::NoRelay);
+  flow.stage = Stage::Waiting;
+  flow.instance = *instance;
+  parts_.peers.count_flow(*instance, 1);
+  const Peer* peer = parts_.peers.find(*instance);
+  if (peer->stage == PeerStage::Ready && !peer->suspect) return open(now, flow);
+  parts_.peers.note_written(now, *instance);
+}
+
+void Flows::open(Instant now, Flow& flow) {
+  const Peer* peer = parts_.peers.find(flow.instance);
+  const auto stream = parts_.sessions.open_stream(*peer->session);
+  const Bytes head = flow.target.framed_head();
+  Slice bytes = parts_.pool.copy(head);
+  if (!stream || bytes.empty()) {
+    if (stream) parts_.sessions.reset(*peer->session, *stream, kResetByApplication);
+    return refuse(now, flow, FlowRefusal::TooManyFlows);
+  }
+  flow.stage = Stage::Opening;
+  flow.session = *peer->session;
+  flow.stream = *stream;
+  by_stream_[key(flow)] = flow.id;
+  (void)parts_.sessions.write(flow.session, flow.stream, std::move(bytes));
+  parts_.peers.note_written(now, flow.instance);
+}
+
+/// Before the answer is known: gives up the stream, if there is one, and the place at the peer.
+void Flows::leave_peer(Flow& flow) {
+  if (flow.stage != Stage::Waiting) {
+    by_stream_.erase(key(flow));
+    parts_.sessions.reset(flow.session, flow.stream, kResetByApplication);
+  }
+  flow.stage = Stage::Waiting;
+  flow.reply = wire::LengthPrefixedReader{wire::kFlowMessageMax};
+  parts_.peers.count_flow(flow.instance, -1);
+}
+
+void Flows::retry_elsewhere(Instant now, Flow& flow) {
+  leave_peer(flow);
+  flow.tried.push_back(flow.instance);
+  flow.instance = {};
+  place(now, flow);
+}
+
+void Flows::refuse(Instant now, Flow& flow, FlowRefusal reason, std::optional<tcp::Refusal> answer) {
+  ++refusals_[static_cast<std::size_t>(reason)];
+  parts_.tcp.refuse(now, flow.id, answer.value_or(answer_for(reason)));
+  if (flow.instance.value != 0) leave_peer(flow);
+  flows_.erase(flow.id);
+}
+
+void Flows::abort(Instant now, Flow& flow, std::uint64_t code) {
+  if (flow.stage == Stage::Open) {
+    parts_.tcp.abort(now, flow.id);
+  } else {
+    ++refusals_[static_cast<std::size_t>(FlowRefusal::NoResource)];
+    parts_.tcp.refuse(now, flow.id, tcp::Refusal::AdminProhibited);
+  }
+  if (flow.stage != Stage::Waiting) parts_.sessions.reset(flow.session, flow.stream, code);
+  forget(flow);
+}
+
+void Flows::forget(Flow& flow) {
+  if (flow.stage != Stage::Waiting) by_stream_.erase(key(flow));
+  if (flow.instance.value != 0) parts_.peers.count_flow(flow.instance, -1);
+  flows_.erase(flow.id);
+}
+
+void Flows::abort_all(Instant now) {
+  for (const tcp::FlowId id : select([](const Flow&) { return true; })) abort(now, *find(id), kResetByApplication);
+}
+
+// --- application → target ------------------------------------------------------------------------------------------
+
+void Flows::handle_event(Instant now, WallTime wall, const tcp::Event& event) {
+  if (const auto* incoming = std::get_if<tcp::Incoming>(&event)) return start(now, wall, *incoming);
+  Flow* flow = find(std::visit([](const auto& e) { return e.flow; }, event));
+  if (flow == nullptr) return;
+  if (const auto* data = std::get_if<tcp::Data>(&event)) {
+    handle_data(now, *flow, data->bytes);
+  } else if (const auto* acknowledged = std::get_if<tcp::Acknowledged>(&event)) {
+    if (flow->stage != Stage::Open) return;
+    parts_.sessions.consume(flow->session, flow->stream, acknowledged->bytes);
+    pump_to_application(now, *flow);
+  } else if (std::holds_alternative<tcp::PeerFinished>(event)) {
+    flow->app_finished = true;
+    if (flow->stage == Stage::Open) (void)parts_.sessions.finish(flow->session, flow->stream);
+    parts_.peers.note_written(now, flow->instance);
+  } else if (std::holds_alternative<tcp::Aborted>(event)) {
+    if (flow->stage != Stage::Waiting) parts_.sessions.reset(flow->session, flow->stream, kResetByApplication);
+    forget(*flow);
+  } else if (std::holds_alternative<tcp::FlowClosed>(event)) {
+    forget(*flow);
+  }
+}
+
+void Flows::handle_data(Instant now, Flow& flow, const Slice& bytes) {
+  if (flow.stage != Stage::Open) return;  // cannot be: nothing was accepted
+  const std::size_t size = bytes.size();
+  Slice small = size <= config_.copy_max ? parts_.pool.copy(bytes.view()) : Slice();
+  if (!parts_.sessions.write(flow.session, flow.stream, small.empty() ? bytes : std::move(small))) {
+    return;  // the target wants no more: its reset is on the way to us, or has come
+  }
+  parts_.peers.note_written(now, flow.instance);
+  flow.withheld += size;
+  handle_writable(flow);
+}
+
+void Flows::handle_writable(Flow& flow) {
+  if (flow.withheld == 0 || parts_.sessions.writable(flow.session, flow.stream) == 0) return;
+  parts_.tcp.grant(flow.id, std::exchange(flow.withheld, 0));
+}
+
+// --- target → application ------------------------------------------------------------------------------------------
+
+void Flows::handle_event(Instant now, const session::Event& event) {
+  const auto [session, stream] = std::visit(
+      [](const auto& e) -> std::pair<session::SessionId, session::StreamId> {
+        if constexpr (requires { e.stream; }) return {e.session, e.stream};
+        else return {e.session, session::kControlStream};
+      },
+      event);
+  Flow* flow = find(session, stream);
+  if (flow == nullptr) {
+    // A connector opens no streams in this version of the protocol.
+    if (std::holds_alternative<session::StreamOpened>(event)) parts_.sessions.reset(session, stream, kResetByApplication);
+    return;
+  }
+  if (std::holds_alternative<session::StreamReadable>(event)) {
+    handle_readable(now, *flow);
+  } else if (std::holds_alternative<session::StreamWritable>(event)) {
+    handle_writable(*flow);
+  } else if (const auto* reset = std::get_if<session::StreamReset>(&event)) {
+    abort(now, *flow, reset->code);
+  } else if (const auto* stopped = std::get_if<session::StreamStopped>(&event)) {
+    abort(now, *flow, stopped->code);
+  } else if (std::holds_alternative<session::StreamClosed>(event)) {
+    if (flow->stage != Stage::Open) return abort(now, *flow, kResetByApplication);
+    finish_application(now, *flow);
+  }
+}
+
+void Flows::handle_readable(Instant now, Flow& flow) {
+  while (flow.stage == Stage::Opening) {
+    Slice slice = parts_.sessions.read(flow.session, flow.stream);
+    if (slice.empty()) {
+      if (parts_.sessions.at_end(flow.session, flow.stream)) abort(now, flow, kResetByApplication);
+      return;
+    }
+    const std::size_t before = slice.size();
+    const tcp::FlowId id = flow.id;
+    if (!read_reply(now, flow, slice) || find(id) == nullptr) return;
+    parts_.sessions.consume(flow.session, flow.stream, before - slice.size());
+    if (!slice.empty()) parts_.tcp.send(now, flow.id, std::move(slice));
+  }
+  pump_to_application(now, flow);
+}
+
+/// Takes what belongs to FlowReply off the front of `slice`. False when the flow is gone.
+bool Flows::read_reply(Instant now, Flow& flow, Slice& slice) {
+  const auto taken = flow.reply.feed(slice.view());
+  if (taken) slice.remove_prefix(*taken);
+  if (taken && !flow.reply.has_message()) return true;
+  const auto verdict = taken ? parse_flow_reply(flow.reply.message()) : std::nullopt;
+  if (!verdict) {
+    abort(now, flow, kResetByApplication);
+    return false;
+  }
+  if (verdict->try_elsewhere &&
+      parts_.peers.has_other(now, flow.target.remote_network, flow.instance, flow.tried)) {
+    retry_elsewhere(now, flow);
+    return false;
+  }
+  if (!verdict->opened) {
+    refuse(now, flow, verdict->refusal, verdict->answer);
+    return false;
+  }
+  flow.reply = wire::LengthPrefixedReader{wire::kFlowMessageMax};
+  flow.tried = {};
+  flow.stage = Stage::Open;
+  ++opened_;
+  parts_.tcp.accept(now, flow.id);
+  return true;
+}
+
+void Flows::pump_to_application(Instant now, Flow& flow) {
+  if (flow.stage != Stage::Open || flow.target_finished) return;
+  while (parts_.tcp.sendable(flow.id) > 0) {
+    Slice slice = parts_.sessions.read(flow.session, flow.stream);
+    if (slice.empty()) break;
+    parts_.tcp.send(now, flow.id, std::move(slice));
+  }
+  if (parts_.sessions.at_end(flow.session, flow.stream)) finish_application(now, flow);
+}
+
+void Flows::finish_application(Instant now, Flow& flow) {
+  if (std::exchange(flow.target_finished, true)) return;
+  parts_.tcp.finish(now, flow.id);
+}
+
+// --- peers, revocation, time ---------------------------------------------------------------------------------------
+
+void Flows::handle_event(Instant now, const PeerEvent& event) {
+  if (const auto* ready = std::get_if<PeerReady>(&event)) {
+    const auto waiting =
+        select([&](const Flow& f) { return f.stage == Stage::Waiting && f.instance == ready->instance; });
+    for (const tcp::FlowId id : waiting) open(now, *find(id));
+  } else if (const auto* lost = std::get_if<PeerLost>(&event)) {
+    handle_peer_lost(now, lost->instance);
+  } else if (const auto* suspect = std::get_if<PeerSuspect>(&event)) {
+    for (const tcp::FlowId id :
+         select([&](const Flow& f) { return f.stage != Stage::Open && f.instance == suspect->instance; })) {
+      Flow& flow = *find(id);
+      if (parts_.peers.has_other(now, flow.target.remote_network, flow.instance, flow.tried)) retry_elsewhere(now, flow);
+    }
+  } else if (const auto* revoked = std::get_if<PeerRevoked>(&event)) {
+    for (const tcp::FlowId id : select([&](const Flow& f) {
+           const bool named = std::ranges::find(revoked->resources, f.target.resource) != revoked->resources.end();
+           return f.instance == revoked->instance && (revoked->all || named);
+         })) {
+      abort(now, *find(id), kResetRevoked);
+    }
+  }
+}
+
+void Flows::handle_peer_lost(Instant now, model::InstanceId instance) {
+  for (const tcp::FlowId id : select([&](const Flow& f) { return f.instance == instance; })) {
+    Flow& flow = *find(id);
+    if (flow.stage == Stage::Open) {
+      abort(now, flow, kResetByApplication);
+    } else {
+      retry_elsewhere(now, flow);
+    }
+  }
+}
+
+void Flows::handle_changes(Instant now, const DirectoryChanges& changes) {
+  if (changes.removed_resources.empty() && changes.removed_leases.empty()) return;
+  for (const tcp::FlowId id : select([&](const Flow& f) {
+         return changes.removed_resources.contains(f.target.resource) ||
+                changes.removed_leases.contains(f.target.remote_network);
+       })) {
+    abort(now, *find(id), kResetRevoked);
+  }
+}
+
+void Flows::handle_timeout(Instant now) {
+  while (!new_.empty() && now - new_.front().first >= config_.peer_deadline) {
+    const auto entry = new_.front();
+    new_.pop_front();
+    Flow* flow = find(entry.second);
+    if (flow == nullptr || flow->stage == Stage::Open) continue;
+    if (flow->stage == Stage::Waiting) {
+      refuse(now, *flow, FlowRefusal::TimedOut);
+    } else {
+      opening_.push_back(entry);
+    }
+  }
+  while (!opening_.empty() && now - opening_.front().first >= config_.open_deadline) {
+    Flow* flow = find(opening_.front().second);
+    opening_.pop_front();
+    if (flow != nullptr && flow->stage != Stage::Open) refuse(now, *flow, FlowRefusal::TimedOut);
+  }
+}
+
+std::optional<Instant> Flows::next_timeout() const {
+  std::optional<Instant> next;
+  if (!new_.empty()) next = new_.front().first + config_.peer_deadline;
+  if (!opening_.empty()) {
+    const Instant opening = opening_.front().first + config_.open_deadline;
+    next = next ? std::min(*next, opening) : opening;
+  }
+  return next;
+}
+
+}  // namespace postern::client

@@ -1,0 +1,120 @@
+// Joins each TCP connection of an application to a stream of a session.
+//
+// A flow waits for its peer (Waiting), sends FlowHead and waits for the connector's answer (Opening), then carries bytes
+// (Open). The application's SYN is answered only when the answer is known. Until then a flow may still go to another
+// instance; after that its fate is its session's.
+//
+// Backpressure both ways, never a drop: window towards the application is granted while the stream takes more; stream
+// credit is given back when the application's kernel has acknowledged the bytes. FIN and RST are passed on in both
+// directions.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "client_core/flow_target.hpp"
+#include "client_core/peers.hpp"
+#include "tcp/endpoint.hpp"
+
+namespace postern::client {
+
+struct FlowsConfig {
+  /// A flow that has neither been opened nor refused by then is refused. The connector itself gives up after 10 s.
+  Duration open_deadline = std::chrono::seconds(12);
+  /// Waiting for a peer that does not answer, with no other to go to.
+  Duration peer_deadline = std::chrono::seconds(6);
+  /// Payload up to this size is copied into packed blocks, so that it does not pin the 72 KiB block it was read into.
+  std::size_t copy_max = 2048;
+};
+
+class Flows {
+ public:
+  /// All outlive this object.
+  struct Parts {
+    const Directory& directory;
+    resolver::AddressPool& addresses;
+    Peers& peers;
+    session::Endpoint& sessions;
+    tcp::Endpoint& tcp;
+    BlockPool& pool;
+  };
+
+  Flows(FlowsConfig config, Parts parts) : config_(config), parts_(parts) {}
+
+  void handle_event(Instant now, WallTime wall, const tcp::Event& event);
+  void handle_event(Instant now, const session::Event& event);
+  void handle_event(Instant now, const PeerEvent& event);
+  /// Flows of Resources that are gone or changed, or of networks without a lease, end now.
+  void handle_changes(Instant now, const DirectoryChanges& changes);
+  void handle_timeout(Instant now);
+  [[nodiscard]] std::optional<Instant> next_timeout() const;
+  void abort_all(Instant now);
+
+  [[nodiscard]] std::size_t size() const { return flows_.size(); }
+  [[nodiscard]] std::size_t opened() const { return opened_; }
+  [[nodiscard]] const std::array<std::uint64_t, static_cast<std::size_t>(FlowRefusal::kCount)>& refusals() const {
+    return refusals_;
+  }
+
+ private:
+  enum class Stage : std::uint8_t { Waiting, Opening, Open };
+  using StreamKey = std::pair<std::uint64_t, std::int64_t>;
+
+  struct Flow {
+    tcp::FlowId id;
+    FlowTarget target;
+    Stage stage = Stage::Waiting;
+    model::InstanceId instance;
+    session::SessionId session;
+    session::StreamId stream;
+    bool app_finished = false;
+    bool target_finished = false;
+    std::size_t withheld = 0;  ///< received from the application, window not granted yet
+    Instant since;
+    wire::LengthPrefixedReader reply{wire::kFlowMessageMax};
+    std::vector<model::InstanceId> tried;
+  };
+
+  // flow life
+  void start(Instant now, WallTime wall, const tcp::Incoming& incoming);
+  void place(Instant now, Flow& flow);
+  void open(Instant now, Flow& flow);
+  void leave_peer(Flow& flow);
+  void retry_elsewhere(Instant now, Flow& flow);
+  void refuse(Instant now, Flow& flow, FlowRefusal reason, std::optional<tcp::Refusal> answer = {});
+  void abort(Instant now, Flow& flow, std::uint64_t code);
+  void forget(Flow& flow);
+
+  // application → target
+  void handle_data(Instant now, Flow& flow, const Slice& bytes);
+  void handle_writable(Flow& flow);
+  // target → application
+  void handle_readable(Instant now, Flow& flow);
+  [[nodiscard]] bool read_reply(Instant now, Flow& flow, Slice& slice);
+  void pump_to_application(Instant now, Flow& flow);
+  void finish_application(Instant now, Flow& flow);
+
+  void handle_peer_lost(Instant now, model::InstanceId instance);
+  template <typename Predicate>
+  [[nodiscard]] std::vector<tcp::FlowId> select(Predicate predicate) const;
+  [[nodiscard]] Flow* find(tcp::FlowId id);
+  [[nodiscard]] Flow* find(session::SessionId session, session::StreamId stream);
+  static StreamKey key(const Flow& flow) { return {flow.session.value, flow.stream.value}; }
+
+  FlowsConfig config_;
+  Parts parts_;
+  std::unordered_map<tcp::FlowId, Flow> flows_;
+  std::map<StreamKey, tcp::FlowId> by_stream_;
+  /// Not yet open flows in the order of their arrival; ids of flows that went on are skipped when they come up.
+  std::deque<std::pair<Instant, tcp::FlowId>> new_;
+  std::deque<std::pair<Instant, tcp::FlowId>> opening_;  ///< those past peer_deadline
+  std::size_t opened_ = 0;
+  std::array<std::uint64_t, static_cast<std::size_t>(FlowRefusal::kCount)> refusals_{};
+};
+
+}  // namespace postern::client
