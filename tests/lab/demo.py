@@ -144,7 +144,7 @@ def _fill(access: Access, lab: Lab, postern: Postern, name: str, port: int, use:
         access.reached = use() == lab.nonce
         access.problem = "" if access.reached else "it answered, but not with the nonce of this run"
     except LabError as error:
-        access.problem = str(error)
+        access.problem = str(error).splitlines()[-1]
     return access
 
 

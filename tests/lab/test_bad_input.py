@@ -82,7 +82,7 @@ def spare_tokens(postern: Postern) -> dict[str, Any]:
     return _tokens(postern, "spare")
 
 
-@pytest.mark.parametrize("broken", ["", "x", "a.b.c", "é" * 40])
+@pytest.mark.parametrize("broken", ["", "x", "a.b.c", "é" * 40], ids=["empty", "short", "not base64", "not ascii"])
 def test_a_connector_with_a_malformed_access_token_says_so(postern: Postern, spare_tokens: Any, broken: str) -> None:
     expect(_connector(postern, {**spare_tokens, "access_token": broken}), "BadToken", "Usage")
 

@@ -42,7 +42,8 @@ class CommandFailed(LabError):
 
     def __init__(self, host: str, result: subprocess.CompletedProcess[str]) -> None:
         output = (result.stdout + result.stderr).strip()
-        super().__init__(f"{host}: `{' '.join(result.args)}` exited with {result.returncode}:\n{output[-2000:]}")
+        command = " ".join(" ".join(result.args).split())[:300]
+        super().__init__(f"{host}: `{command}` exited with {result.returncode}:\n{output[-2000:]}")
         self.result = result
 
 
