@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--subjects", default=names, help="comma-separated (default: %(default)s)")
     parser.add_argument("--tests", default=",".join(test.name for test in TESTS), help="default: %(default)s")
     parser.add_argument("--allow-noise", action="store_true", help="go on beside other work; marks the results")
+    parser.add_argument("--wire", action="store_true", help="no offload on the internet's links, as on a real wire")
     parser.add_argument("--keep-logs", action="store_true", help="keep the lab's folder with the logs")
 
 
@@ -66,6 +67,8 @@ def _chosen(text: str, known: list[str], what: str) -> list[str]:
 def _measure(lab: Lab, options: argparse.Namespace, chosen: list[str], tests: list[str]) -> int:
     services.start_dns(lab)
     subjects.start_targets(lab)
+    if options.wire:
+        subjects.turn_offloads_off(lab)
     running = [subjects.STARTERS[name](lab) for name in chosen]
     idle = _idle_memory(lab, running)
     runs: list[Run] = []
@@ -80,6 +83,7 @@ def _measure(lab: Lab, options: argparse.Namespace, chosen: list[str], tests: li
     if noisy and not options.allow_noise and not failure:
         failure = f"other processes used more than {FOREIGN_CPU_LIMIT:.0%} of the CPU; run it on an idle machine"
     result = report.compose(runs, idle, valid=not failure, noisy=noisy)
+    result["machine"]["offload"] = not options.wire
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
