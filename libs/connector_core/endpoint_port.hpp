@@ -1,0 +1,49 @@
+// SessionPort over the real QUIC endpoint. The endpoint comes and goes: it needs the route id of the first Welcome.
+#pragma once
+
+#include "connector_core/session_port.hpp"
+
+namespace postern::connector {
+
+class EndpointPort final : public SessionPort {
+ public:
+  void attach(session::Endpoint* endpoint) { endpoint_ = endpoint; }
+
+  void close(Instant now, session::SessionId session, std::uint64_t code, std::string_view reason) override {
+    if (endpoint_ != nullptr) endpoint_->close(now, session, code, reason);
+  }
+  void ping(Instant now, session::SessionId session) override {
+    if (endpoint_ != nullptr) endpoint_->ping(now, session);
+  }
+  [[nodiscard]] std::optional<Instant> last_heard(session::SessionId session) const override {
+    const auto stats = endpoint_ != nullptr ? endpoint_->stats(session) : std::nullopt;
+    if (!stats) return std::nullopt;
+    return stats->last_heard;
+  }
+  [[nodiscard]] std::size_t writable(session::SessionId session, session::StreamId stream) const override {
+    return endpoint_ == nullptr ? 0 : endpoint_->writable(session, stream);
+  }
+  bool write(session::SessionId session, session::StreamId stream, Slice bytes) override {
+    return endpoint_ != nullptr && endpoint_->write(session, stream, std::move(bytes)).has_value();
+  }
+  bool finish(session::SessionId session, session::StreamId stream) override {
+    return endpoint_ != nullptr && endpoint_->finish(session, stream).has_value();
+  }
+  void reset(session::SessionId session, session::StreamId stream, std::uint64_t code) override {
+    if (endpoint_ != nullptr) endpoint_->reset(session, stream, code);
+  }
+  [[nodiscard]] Slice read(session::SessionId session, session::StreamId stream) override {
+    return endpoint_ == nullptr ? Slice() : endpoint_->read(session, stream);
+  }
+  [[nodiscard]] bool at_end(session::SessionId session, session::StreamId stream) const override {
+    return endpoint_ != nullptr && endpoint_->at_end(session, stream);
+  }
+  void consume(session::SessionId session, session::StreamId stream, std::size_t bytes) override {
+    if (endpoint_ != nullptr) endpoint_->consume(session, stream, bytes);
+  }
+
+ private:
+  session::Endpoint* endpoint_ = nullptr;
+};
+
+}  // namespace postern::connector

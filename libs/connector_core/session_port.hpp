@@ -1,0 +1,31 @@
+// What the connector needs of the sessions, so that it can be driven by a script as well as by QUIC.
+#pragma once
+
+#include "session/endpoint.hpp"
+
+namespace postern::connector {
+
+/// The part of session::Endpoint that concerns streams; the same words, the same meaning.
+class SessionPort {
+ public:
+  virtual ~SessionPort() = default;
+  virtual void close(Instant now, session::SessionId session, std::uint64_t code, std::string_view reason) = 0;
+  virtual void ping(Instant now, session::SessionId session) = 0;
+  /// When the session was last heard, nothing for one that is gone.
+  [[nodiscard]] virtual std::optional<Instant> last_heard(session::SessionId session) const = 0;
+  [[nodiscard]] virtual std::size_t writable(session::SessionId session, session::StreamId stream) const = 0;
+  /// False when the stream takes no more bytes.
+  virtual bool write(session::SessionId session, session::StreamId stream, Slice bytes) = 0;
+  virtual bool finish(session::SessionId session, session::StreamId stream) = 0;
+  virtual void reset(session::SessionId session, session::StreamId stream, std::uint64_t code) = 0;
+  [[nodiscard]] virtual Slice read(session::SessionId session, session::StreamId stream) = 0;
+  [[nodiscard]] virtual bool at_end(session::SessionId session, session::StreamId stream) const = 0;
+  virtual void consume(session::SessionId session, session::StreamId stream, std::size_t bytes) = 0;
+};
+
+/// Application error codes of CONNECTION_CLOSE (PROTOCOL.md §4.3).
+enum class CloseCode : std::uint64_t { Done = 0, ProtocolError = 1, NoHello = 2, LeaseRefused = 3, Revoked = 4, ShuttingDown = 5 };
+/// Error codes of RESET_STREAM and STOP_SENDING (PROTOCOL.md §4.4).
+enum class ResetCode : std::uint64_t { Reset = 0x10, Revoked = 0x11, ShuttingDown = 0x12 };
+
+}  // namespace postern::connector
