@@ -26,7 +26,7 @@ void Forwarder::try_next(Instant now, Pending pending) {
   pending.deadline = now + limits_.try_time;
   store_u16(pending.message.data(), pending.id);
   const Ticket ticket(++tickets_);
-  queries_.push_back({ticket, server, pending.message});
+  queries_.push_back({ticket, server, pending.message, pending.transport});
   pending_.emplace(ticket, std::move(pending));
 }
 

@@ -35,6 +35,7 @@ struct UpstreamQuery {
   Ticket ticket;
   SocketAddress server;
   Bytes message;
+  wire::DnsTransport transport = wire::DnsTransport::Udp;
 };
 struct UpstreamReply {
   AskerId asker;

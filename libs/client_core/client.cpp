@@ -1,0 +1,335 @@
+#include "client_core/client.hpp"
+
+#include <algorithm>
+
+#include "client_core/data_plane.hpp"
+#include "identity/keys.hpp"
+#include "wire/quic_header.hpp"
+
+namespace postern::client {
+
+namespace {
+
+tcp::EndpointConfig tcp_config(const ClientConfig& config, RandomSource& random) {
+  tcp::EndpointConfig tcp;
+  tcp.mtu = config.mtu;
+  tcp.receive_window = config.receive_window;
+  tcp.send_buffer_max = config.send_buffer;
+  tcp.isn_key = random.make<std::array<std::uint8_t, 16>>();
+  return tcp;
+}
+
+}  // namespace
+
+Client::Client(ClientConfig config, BlockPool& pool, RandomSource& random)
+    : config_(std::move(config)),
+      pool_(pool),
+      random_(random),
+      addresses_(config_.network),
+      tcp_(tcp_config(config_, random)),
+      names_(directory_),
+      dns_(addresses_, names_, random, tcp_, pool),
+      relay_(&identity::hmac_sha256, random) {
+  names_.set_server_host(model::DnsName::parse(config_.server_host));
+}
+
+Client::~Client() = default;
+
+WallTime Client::wall(Instant now) const {
+  return WallTime{std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch() + wall_offset_)};
+}
+
+// --- control channel -------------------------------------------------------------------------------------------------
+
+void Client::handle_control_up(Instant now) {
+  control_up_ = true;
+  control_failure_.clear();
+  next_heartbeat_ = now + kHeartbeat;
+}
+
+void Client::handle_control_down(Instant /*now*/, std::string reason) {
+  control_up_ = false;
+  control_failure_ = std::move(reason);
+  next_heartbeat_.reset();
+}
+
+void Client::handle_control_message(Instant now, const wire::ControllerMessage& message) {
+  switch (message.body_case()) {
+    case wire::ControllerMessage::kWelcome: return handle_welcome(now, message.welcome());
+    case wire::ControllerMessage::kClientUpdate: return handle_client_update(now, message.client_update());
+    case wire::ControllerMessage::kRelayUp:
+      relay_.handle_relay_up(now, wall_offset_, message.relay_up().relay());
+      if (plane_) plane_->peers.forget_failures();
+      outputs_.push_back(RoutesChanged{});
+      return;
+    case wire::ControllerMessage::kHeartbeatReply:
+      wall_offset_ = std::chrono::milliseconds(message.heartbeat_reply().server_time_ms()) - now.time_since_epoch();
+      return;
+    case wire::ControllerMessage::kDenied:
+    case wire::ControllerMessage::kChallenge: return;  // the channel's own business
+    default: count(PacketDrop::UnknownControlMessage);
+  }
+}
+
+void Client::handle_welcome(Instant now, const wire::Welcome& welcome) {
+  wall_offset_ = std::chrono::milliseconds(welcome.server_time_ms()) - now.time_since_epoch();
+  network_ = welcome.network();
+  network_name_ = welcome.network_name();
+  account_ = welcome.account();
+  device_name_ = welcome.agent_name();
+  control_up_ = true;
+  control_failure_.clear();
+  RouteId route;
+  if (welcome.route_id().size() != route.bytes.size()) return count(PacketDrop::UnknownControlMessage);
+  std::ranges::copy(as_bytes(welcome.route_id()), route.bytes.begin());
+  if (route != route_) adopt_route(now, route);
+  relay_.handle_relays(now, wall_offset_, {welcome.relays().begin(), welcome.relays().end()});
+  plane_->peers.forget_failures();
+  next_heartbeat_ = now;
+  outputs_.push_back(RoutesChanged{});
+}
+
+/// A new route ends everything that was built on the old one: peers address us by it.
+void Client::adopt_route(Instant now, const RouteId& route) {
+  if (plane_) {
+    plane_->flows.abort_all(now);
+    plane_->peers.close_all(now);
+    outputs_.push_back(Note{true, "the controller gave this client a new route; its sessions have ended"});
+  }
+  relay_.clear();
+  was_bound_ = false;
+  plane_.reset();
+  route_ = route;
+  session::EndpointConfig sessions;
+  sessions.role = session::Role::Client;
+  sessions.credentials = config_.credentials;
+  sessions.route = route;
+  sessions.limits = config_.session_limits;
+  PeersConfig peers = config_.peers;
+  peers.device = config_.device;
+  peers.software = config_.software;
+  plane_ = std::make_unique<DataPlane>(
+      std::move(sessions), std::move(peers), config_.flows,
+      DataPlane::Shared{directory_, addresses_, tcp_, pool_, random_});
+}
+
+void Client::handle_client_update(Instant now, const wire::ClientUpdate& update) {
+  const auto changes = directory_.apply(update);
+  if (!changes) {
+    outputs_.push_back(NeedFullUpdate{});
+    return;
+  }
+  if (changes->resources_changed) outputs_.push_back(RoutesChanged{});
+  if (!plane_) return;
+  plane_->flows.handle_changes(now, *changes);
+  plane_->peers.handle_changes(now, *changes);
+}
+
+void Client::send_heartbeat(Instant now) {
+  wire::AgentMessage message;
+  wire::Heartbeat* heartbeat = message.mutable_heartbeat();
+  heartbeat->set_certificate_digest(std::string(as_text(config_.device)));
+  if (relay_.is_bound(now)) heartbeat->add_relays(relay_.name());
+  heartbeat->set_sent_at(to_nanoseconds(now));
+  outputs_.push_back(SendToController{std::move(message)});
+  next_heartbeat_ = now + kHeartbeat;
+}
+
+// --- the relay's side ------------------------------------------------------------------------------------------------
+
+void Client::handle_train(Instant now, const SocketAddress& from, MutableBytes bytes, std::size_t stride,
+                          std::uint8_t ecn) {
+  if (relay_.address() != from) return count(PacketDrop::ForeignSource);
+  switch (wire::classify_datagram(bytes)) {
+    case wire::DatagramClass::Stun:
+      for (std::size_t at = 0; at < bytes.size(); at += stride) {
+        const auto datagram = bytes.subspan(at, std::min(stride, bytes.size() - at));
+        if (!relay_.handle_datagram(now, from, datagram)) count(PacketDrop::UnknownDatagram);
+      }
+      return;
+    case wire::DatagramClass::Quic:
+      if (!plane_) return count(PacketDrop::NoRoute);
+      plane_->sessions.handle_train(now, {{0, from}, bytes, stride, ecn});
+      return;
+    case wire::DatagramClass::Unknown: count(PacketDrop::UnknownDatagram);
+  }
+}
+
+void Client::handle_network_change(Instant now) {
+  relay_.handle_network_change(now);
+  if (plane_) plane_->peers.forget_failures();
+}
+
+std::optional<session::Transmit> Client::poll_transmit(Instant now, MutableBytes buffer) {
+  if (const auto request = relay_.poll_transmit()) {
+    std::ranges::copy(*request, buffer.begin());
+    return session::Transmit{{0, *relay_.address()}, buffer.first(request->size()), request->size(), 0};
+  }
+  return plane_ ? plane_->sessions.poll_transmit(now, buffer) : std::nullopt;
+}
+
+// --- the TUN's side --------------------------------------------------------------------------------------------------
+
+void Client::handle_tun_packet(Instant now, ByteView vnet, Slice packet) {
+  const auto ip = wire::IpView::parse(packet.view());
+  if (!ip) return count(PacketDrop::MalformedPacket);
+  if (ip->is(wire::IpProtocol::Tcp)) return tcp_.handle_packet(now, vnet, std::move(packet));
+  if (ip->fragment) return count(PacketDrop::Fragment);
+  if (ip->is(wire::IpProtocol::Udp)) return handle_udp(now, vnet, *ip);
+  handle_icmp(*ip);
+}
+
+void Client::handle_udp(Instant now, ByteView vnet, const wire::IpView& ip) {
+  const auto udp = wire::UdpView::parse(ip.payload);
+  const auto header = wire::VnetHeader::parse(vnet);
+  if (!udp || !header) return count(PacketDrop::MalformedUdp);
+  if (!header->is_checksum_settled() && !wire::is_transport_checksum_right(ip)) return count(PacketDrop::MalformedUdp);
+  if (!addresses_.network().is_resolver(ip.destination)) {
+    count(PacketDrop::UnsupportedProtocol);
+    return refuse_packet(ip, wire::Unreachable::AdminProhibited);
+  }
+  if (udp->destination_port != DnsFront::kPort) return refuse_packet(ip, wire::Unreachable::Port);
+  const std::size_t stride = header->gso_size > 0 ? header->gso_size : std::max<std::size_t>(udp->payload.size(), 1);
+  for (std::size_t at = 0; at < udp->payload.size(); at += stride) {
+    const auto message = udp->payload.subspan(at, std::min(stride, udp->payload.size() - at));
+    dns_.handle_datagram(now, {ip.source, udp->source_port}, {ip.destination, udp->destination_port}, message);
+  }
+}
+
+void Client::handle_icmp(const wire::IpView& ip) {
+  const bool is_icmp = ip.is(wire::IpProtocol::Icmp) || ip.is(wire::IpProtocol::IcmpV6);
+  const auto icmp = is_icmp ? wire::IcmpView::parse(ip.payload) : std::unexpected(wire::PacketError::BadHeader);
+  const bool is_echo = icmp && icmp->type == wire::echo_request_type(ip.destination.family());
+  if (is_echo && addresses_.network().is_resolver(ip.destination)) {
+    scratch_.resize(ip.packet.size() + 64);
+    const wire::EchoMessage reply{ip.destination, ip.source, true, icmp->identifier, icmp->sequence};
+    return queue_reply(ByteView(scratch_).first(wire::build_echo(scratch_, reply, icmp->payload)));
+  }
+  count(PacketDrop::UnsupportedProtocol);
+  if (is_echo || !is_icmp) refuse_packet(ip, wire::Unreachable::AdminProhibited);
+}
+
+void Client::refuse_packet(const wire::IpView& ip, wire::Unreachable kind) {
+  scratch_.resize(1280);
+  queue_reply(ByteView(scratch_).first(wire::build_unreachable(scratch_, kind, ip.packet)));
+}
+
+void Client::queue_reply(ByteView packet) {
+  if (packet.empty()) return;
+  if (replies_.size() >= kRepliesMax) return count(PacketDrop::ReplyQueueFull);
+  replies_.push_back(to_bytes(packet));
+}
+
+bool Client::poll_tun(Instant now, tcp::Packet& packet) {
+  if (replies_.empty()) return tcp_.poll_packet(now, packet);
+  packet.vnet = {};
+  packet.headers_size = 0;
+  packet.payload[0] = pool_.copy(replies_.front());
+  packet.payload_slices = 1;
+  replies_.pop_front();
+  if (!packet.payload[0].empty()) return true;
+  count(PacketDrop::ReplyQueueFull);  // no block is free
+  return poll_tun(now, packet);
+}
+
+// --- turns -----------------------------------------------------------------------------------------------------------
+
+void Client::settle(Instant now) {
+  settle_relay(now);
+  settle_events(now);
+  dns_.settle(now);
+  while (auto datagram = dns_.poll_datagram()) {
+    scratch_.resize(datagram->message.size() + 64);
+    queue_reply(ByteView(scratch_).first(
+        wire::build_udp(scratch_, datagram->from, datagram->to, datagram->message)));
+  }
+  const bool is_bound = relay_.is_bound(now);
+  const bool is_due = next_heartbeat_ && now >= *next_heartbeat_;
+  if (control_up_ && (is_due || (is_bound != was_bound_ && next_heartbeat_))) send_heartbeat(now);
+  was_bound_ = is_bound;
+}
+
+void Client::settle_relay(Instant now) {
+  const auto changes = relay_.poll_changes(now);
+  if (!plane_) return;
+  if (changes.proven) plane_->peers.forget_failures();
+  if (changes.refused) outputs_.push_back(Note{true, "the relay refuses this client's ticket"});
+  plane_->peers.set_relay(now, relay_.is_bound(now) ? relay_.address() : std::nullopt);
+}
+
+void Client::handle_tcp_event(Instant now, const tcp::Event& event) {
+  if (const auto* incoming = std::get_if<tcp::Incoming>(&event)) {
+    const SocketAddress& to = incoming->tuple.remote;
+    if (addresses_.network().is_resolver(to.ip)) {
+      if (to.port == DnsFront::kPort) return dns_.handle_incoming(now, incoming->flow);
+      return tcp_.refuse(now, incoming->flow, tcp::Refusal::Reset);
+    }
+    if (!plane_) return tcp_.refuse(now, incoming->flow, tcp::Refusal::NetworkUnreachable);
+  } else if (dns_.handle_event(now, event)) {
+    return;
+  }
+  if (plane_) plane_->flows.handle_event(now, wall(now), event);
+}
+
+void Client::settle_events(Instant now) {
+  bool is_busy = true;
+  while (is_busy) {
+    is_busy = false;
+    while (const auto event = tcp_.poll_event()) {
+      handle_tcp_event(now, *event);
+      is_busy = true;
+    }
+    if (!plane_) continue;
+    while (const auto event = plane_->sessions.poll_event()) {
+      if (!plane_->peers.handle_event(now, *event)) plane_->flows.handle_event(now, *event);
+      is_busy = true;
+    }
+    while (const auto event = plane_->peers.poll_event()) {
+      plane_->flows.handle_event(now, *event);
+      is_busy = true;
+    }
+  }
+}
+
+void Client::handle_timeout(Instant now) {
+  tcp_.handle_timeout(now);
+  relay_.handle_timeout(now);
+  dns_.forwarder().handle_timeout(now);
+  if (!plane_) return;
+  plane_->sessions.handle_timeout(now);
+  plane_->peers.handle_timeout(now);
+  plane_->flows.handle_timeout(now);
+}
+
+std::optional<Instant> Client::next_timeout() const {
+  std::optional<Instant> next;
+  const auto consider = [&](std::optional<Instant> at) {
+    if (at && (!next || *at < *next)) next = at;
+  };
+  consider(tcp_.next_timeout());
+  consider(relay_.next_timeout());
+  consider(dns_.forwarder().next_timeout());
+  if (control_up_) consider(next_heartbeat_);
+  if (plane_) {
+    consider(plane_->sessions.next_timeout());
+    consider(plane_->peers.next_timeout());
+    consider(plane_->flows.next_timeout());
+  }
+  return next;
+}
+
+std::optional<ClientOutput> Client::poll_output() {
+  if (outputs_.empty()) return std::nullopt;
+  ClientOutput output = std::move(outputs_.front());
+  outputs_.pop_front();
+  return output;
+}
+
+void Client::close(Instant now) {
+  if (!plane_) return;
+  plane_->flows.abort_all(now);
+  plane_->peers.close_all(now);
+  settle_events(now);
+}
+
+}  // namespace postern::client

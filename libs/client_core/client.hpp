@@ -1,0 +1,176 @@
+// The client without IO: packets of the TUN, datagrams of the relay and messages of the controller come in; packets,
+// datagrams, messages and things to do for the owner come out.
+//
+// This object only routes. What it routes between:
+//
+//     TUN ──▶ tcp::Endpoint ◀──▶ Flows ◀──▶ session::Endpoint ──▶ relay
+//      └────▶ DnsFront             │              ▲
+//                              Directory ──▶ Peers┘        RelayLink ──▶ relay
+//
+// A turn: handle_* for everything that has come, settle(), then poll_* until each gives nothing.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "client_core/directory.hpp"
+#include "client_core/dns_front.hpp"
+#include "client_core/flows.hpp"
+#include "client_core/peers.hpp"
+#include "client_core/relay_link.hpp"
+#include "client_core/status.hpp"
+#include "schema/control.pb.h"
+#include "wire/packet.hpp"
+#include "wire/vnet_header.hpp"
+
+namespace postern::client {
+
+struct ClientConfig {
+  session::Credentials credentials;
+  Digest device{};          ///< of the credentials' key
+  std::string software;     ///< "postern/0.1.0 linux"
+  std::string server_host;  ///< never answered with a virtual address
+  resolver::VirtualNetwork network;
+  std::uint16_t mtu = 1500;
+  session::Limits session_limits;
+  PeersConfig peers;
+  FlowsConfig flows;
+  std::uint32_t receive_window = 2U << 20;
+  std::uint32_t send_buffer = 4U << 20;
+};
+
+// --- what the owner has to do --------------------------------------------------------------------------------------
+
+struct SendToController {
+  wire::AgentMessage message;
+};
+/// wanted_routes() has changed.
+struct RoutesChanged {};
+/// The update did not fit what is held: ask for a full one (known version 0) and connect again.
+struct NeedFullUpdate {};
+struct Note {
+  bool is_warning = false;
+  std::string text;
+};
+using ClientOutput = std::variant<SendToController, RoutesChanged, NeedFullUpdate, Note>;
+
+enum class PacketDrop : std::uint8_t {
+  MalformedPacket,
+  Fragment,
+  UnsupportedProtocol,  ///< UDP and ICMP to Resources, answered with ICMP
+  MalformedUdp,
+  ForeignSource,        ///< a datagram that is not from the relay
+  UnknownDatagram,      ///< neither STUN nor QUIC
+  NoRoute,              ///< QUIC before the controller has given a route
+  ReplyQueueFull,
+  UnknownControlMessage,
+  kCount
+};
+
+class Client {
+ public:
+  static constexpr Duration kHeartbeat = std::chrono::seconds(10);
+  static constexpr std::size_t kRepliesMax = 1024;
+
+  /// `pool` and `random` outlive the client.
+  Client(ClientConfig config, BlockPool& pool, RandomSource& random);
+  ~Client();
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  // --- control channel -----------------------------------------------------------------------------------------------
+  void handle_control_up(Instant now);
+  /// `reason` is one sentence for people.
+  void handle_control_down(Instant now, std::string reason);
+  void handle_control_message(Instant now, const wire::ControllerMessage& message);
+  [[nodiscard]] std::uint64_t known_version() const { return directory_.version(); }
+  /// The route that this process holds, for Authenticate; nothing before the first Welcome.
+  [[nodiscard]] const std::optional<RouteId>& route() const { return route_; }
+
+  // --- TUN and relay -------------------------------------------------------------------------------------------------
+  void handle_tun_packet(Instant now, ByteView vnet, Slice packet);
+  /// One received train; the bytes may be changed.
+  void handle_train(Instant now, const SocketAddress& from, MutableBytes bytes, std::size_t stride, std::uint8_t ecn);
+  void handle_timeout(Instant now);
+  void handle_network_change(Instant now);
+  [[nodiscard]] std::optional<Instant> next_timeout() const;
+
+  /// Does what the packets and messages since the last call ask for.
+  void settle(Instant now);
+  /// The next packet for the TUN; false when there is none.
+  [[nodiscard]] bool poll_tun(Instant now, tcp::Packet& packet);
+  /// The next train for the relay, written into `buffer` (at least 64 KiB, page-aligned).
+  [[nodiscard]] std::optional<session::Transmit> poll_transmit(Instant now, MutableBytes buffer);
+  [[nodiscard]] std::optional<ClientOutput> poll_output();
+
+  /// Questions for other name servers and their answers; settle() afterwards.
+  [[nodiscard]] resolver::Forwarder& forwarder() { return dns_.forwarder(); }
+  [[nodiscard]] resolver::AddressPool& addresses() { return addresses_; }
+
+  // --- state ---------------------------------------------------------------------------------------------------------
+  [[nodiscard]] std::vector<IpPrefix> wanted_routes() const;
+  /// Addresses of relays, which must never be routed into the TUN.
+  [[nodiscard]] std::vector<IpAddress> relay_addresses() const;
+  [[nodiscard]] ClientState state(Instant now) const;
+  [[nodiscard]] ClientStatus status(Instant now) const;
+  /// Ends all sessions and flows (disconnect, sign-out).
+  void close(Instant now);
+
+ private:
+  /// Everything that hangs on the route id of this process.
+  struct DataPlane;
+
+  void handle_welcome(Instant now, const wire::Welcome& welcome);
+  void handle_client_update(Instant now, const wire::ClientUpdate& update);
+  void adopt_route(Instant now, const RouteId& route);
+  void settle_relay(Instant now);
+  void settle_events(Instant now);
+  void handle_tcp_event(Instant now, const tcp::Event& event);
+  void send_heartbeat(Instant now);
+
+  void handle_udp(Instant now, ByteView vnet, const wire::IpView& ip);
+  void handle_icmp(const wire::IpView& ip);
+  void refuse_packet(const wire::IpView& ip, wire::Unreachable kind);
+  void queue_reply(ByteView packet);
+
+  [[nodiscard]] WallTime wall(Instant now) const;
+  [[nodiscard]] bool has_valid_lease(Instant now) const;
+  [[nodiscard]] std::string reason(Instant now) const;
+  void collect_drops(ClientStatus& status) const;
+  [[nodiscard]] std::vector<ResourceStatus> resource_status(Instant now) const;
+  [[nodiscard]] std::vector<SessionStatus> session_status() const;
+  void count(PacketDrop why) { ++drops_[static_cast<std::size_t>(why)]; }
+
+  ClientConfig config_;
+  BlockPool& pool_;
+  RandomSource& random_;
+  Directory directory_;
+  resolver::AddressPool addresses_;
+  tcp::Endpoint tcp_;
+  ResourceNames names_;
+  DnsFront dns_;
+  RelayLink relay_;
+  std::optional<RouteId> route_;
+  std::unique_ptr<DataPlane> plane_;
+
+  bool control_up_ = false;
+  std::string control_failure_;  ///< why it is down; empty while the first attempt runs
+  Duration wall_offset_{};       ///< network time since the epoch at Instant 0
+  std::string network_;
+  std::string network_name_;
+  std::string account_;
+  std::string device_name_;
+  std::optional<Instant> next_heartbeat_;
+  bool was_bound_ = false;
+
+  std::deque<ClientOutput> outputs_;
+  std::deque<Bytes> replies_;  ///< whole IP packets for the TUN
+  Bytes scratch_;
+  std::array<std::uint64_t, static_cast<std::size_t>(PacketDrop::kCount)> drops_{};
+};
+
+}  // namespace postern::client

@@ -1,0 +1,169 @@
+// The read-only side of Client: state, status, routes.
+#include <algorithm>
+
+#include "client_core/client.hpp"
+#include "client_core/data_plane.hpp"
+
+namespace postern::client {
+
+namespace {
+
+constexpr std::array<std::string_view, static_cast<std::size_t>(PacketDrop::kCount)> kPacketDrops = {
+    "packet_malformed", "packet_fragment",  "packet_unsupported_protocol", "packet_malformed_udp", "datagram_foreign",
+    "datagram_unknown", "datagram_no_route", "reply_queue_full",           "control_unknown"};
+constexpr std::array<std::string_view, static_cast<std::size_t>(tcp::DropReason::kCount)> kTcpDrops = {
+    "not_tcp",     "truncated",    "bad_checksum", "bad_flags", "no_flow",     "out_of_window",
+    "flow_limit",  "buffer_limit", "out_of_order", "fragment",  "bad_address", "reply_limit"};
+constexpr std::array<std::string_view, static_cast<std::size_t>(session::DropReason::kCount)> kSessionDrops = {
+    "truncated",     "unsupported_version", "unknown_connection", "knock_missing", "knock_invalid",
+    "knock_expired", "handshake_limit",     "session_limit",      "undecryptable"};
+constexpr std::array<std::string_view, static_cast<std::size_t>(PeerDrop::kCount)> kPeerDrops = {
+    "malformed_message", "unknown_message", "hello_refused"};
+constexpr std::array<std::string_view, static_cast<std::size_t>(resolver::ForwarderCount::kCount)> kForwarderDrops = {
+    "table_full", "timed_out", "foreign_answer", "no_server"};
+
+template <typename Names, typename Counts>
+void add(std::map<std::string, std::uint64_t>& drops, std::string_view prefix, const Names& names,
+         const Counts& counts) {
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    if (counts[i] > 0) drops[std::string(prefix) + std::string(names[i])] = counts[i];
+  }
+}
+
+std::string_view describe(const Peer& peer) {
+  if (peer.suspect) return "suspect";
+  switch (peer.stage) {
+    case PeerStage::Down: return "down";
+    case PeerStage::Handshaking:
+    case PeerStage::Greeting: return "connecting";
+    case PeerStage::Ready: break;
+  }
+  return peer.draining ? "draining" : "ready";
+}
+
+}  // namespace
+
+std::vector<IpPrefix> Client::wanted_routes() const {
+  std::vector<IpPrefix> wanted = {addresses_.network().v4, addresses_.network().v6};
+  for (const auto& [id, resource] : directory_.table().all()) {
+    if (const auto* prefix = std::get_if<IpPrefix>(&resource.address.value())) wanted.push_back(*prefix);
+  }
+  return wanted;
+}
+
+std::vector<IpAddress> Client::relay_addresses() const {
+  std::vector<IpAddress> addresses;
+  for (const SocketAddress& address : relay_.addresses()) addresses.push_back(address.ip);
+  return addresses;
+}
+
+bool Client::has_valid_lease(Instant now) const {
+  if (!directory_.is_loaded()) return false;
+  if (directory_.table().all().empty()) return true;
+  return std::ranges::any_of(directory_.leases(),
+                             [&](const auto& entry) { return entry.second.expires_at > wall(now); });
+}
+
+ClientState Client::state(Instant now) const {
+  if (has_valid_lease(now) && relay_.is_bound(now)) return ClientState::Online;
+  return !control_up_ && !control_failure_.empty() ? ClientState::Offline : ClientState::Connecting;
+}
+
+std::string Client::reason(Instant now) const {
+  if (state(now) == ClientState::Online) return control_up_ ? "" : "the controller is away: " + control_failure_;
+  if (!control_up_ && !control_failure_.empty()) return control_failure_;
+  if (!control_up_) return "connecting to the controller";
+  if (!directory_.is_loaded()) return "waiting for the controller's first update";
+  if (!relay_.address()) return "the controller has named no relay";
+  if (!relay_.is_bound(now)) return "the relay " + relay_.address()->to_string() + " has not answered over UDP yet";
+  return "no lease is valid";
+}
+
+std::vector<ResourceStatus> Client::resource_status(Instant now) const {
+  std::vector<ResourceStatus> all;
+  for (const auto& [id, resource] : directory_.table().all()) {
+    ResourceStatus& entry = all.emplace_back();
+    entry.id = id.value;
+    entry.name = resource.name;
+    entry.address = resource.address.text();
+    for (const auto& alias : resource.aliases) entry.aliases.push_back(alias.text());
+    const bool is_closed = resource.tcp.policy == model::PortPolicy::DenyAll;
+    entry.tcp_ports = is_closed ? "none" : resource.tcp.policy == model::PortPolicy::AllowAll ? "all" : resource.tcp.text();
+    const Lease* lease = directory_.find_lease(resource.remote_network);
+    if (lease == nullptr) continue;
+    entry.remote_network = lease->remote_network_name;
+    const bool has_instance = std::ranges::any_of(directory_.instances(), [&](const auto& instance) {
+      return instance.second.remote_network == resource.remote_network;
+    });
+    entry.reachable = lease->expires_at > wall(now) && has_instance;
+  }
+  return all;
+}
+
+std::vector<SessionStatus> Client::session_status() const {
+  std::vector<SessionStatus> all;
+  if (!plane_) return all;
+  for (const auto& [id, peer] : plane_->peers.all()) {
+    SessionStatus& entry = all.emplace_back();
+    entry.connector = peer.instance.connector_name;
+    entry.instance = id.value;
+    entry.state = describe(peer);
+    entry.flows = peer.flows;
+    entry.failure = peer.failure;
+    const Lease* lease = directory_.find_lease(peer.instance.remote_network);
+    if (lease != nullptr) entry.remote_network = lease->remote_network_name;
+    const auto stats = peer.session ? plane_->sessions.stats(*peer.session) : std::nullopt;
+    if (!stats) continue;
+    entry.path = stats->path.label == 0 ? "relay" : "direct";
+    entry.remote = stats->path.remote.to_string();
+    entry.round_trip = stats->smoothed_rtt;
+    entry.bytes_sent = stats->bytes_sent;
+    entry.bytes_received = stats->bytes_received;
+    entry.packets_lost = stats->packets_lost;
+  }
+  return all;
+}
+
+void Client::collect_drops(ClientStatus& status) const {
+  add(status.drops, "", kPacketDrops, drops_);
+  add(status.drops, "tcp_", kTcpDrops, tcp_.drops());
+  add(status.drops, "dns_", kForwarderDrops, dns_.forwarder().counts());
+  if (directory_.malformed_entries() > 0) status.drops["control_malformed_entry"] = directory_.malformed_entries();
+  if (!plane_) return;
+  add(status.drops, "session_", kSessionDrops, plane_->sessions.drops());
+  add(status.drops, "peer_", kPeerDrops, plane_->peers.drops());
+  for (std::size_t i = 0; i < plane_->flows.refusals().size(); ++i) {
+    const auto reason = static_cast<FlowRefusal>(i);
+    if (plane_->flows.refusals()[i] > 0) {
+      status.drops["flow_" + std::string(to_string(reason))] = plane_->flows.refusals()[i];
+    }
+  }
+}
+
+ClientStatus Client::status(Instant now) const {
+  ClientStatus status;
+  status.state = state(now);
+  status.reason = reason(now);
+  status.network = network_;
+  status.network_name = network_name_;
+  status.account = account_;
+  status.device = device_name_;
+  status.resources = resource_status(now);
+  status.sessions = session_status();
+  if (const auto address = relay_.address()) {
+    status.relay = RelayStatus{relay_.name(), address->to_string(), relay_.is_bound(now), relay_.round_trip()};
+  }
+  for (const auto& [id, lease] : directory_.leases()) {
+    if (!status.lease_expires_at || lease.expires_at < *status.lease_expires_at) {
+      status.lease_expires_at = lease.expires_at;
+    }
+  }
+  if (plane_) {
+    status.flows = plane_->flows.size();
+    status.flows_opened = plane_->flows.opened();
+  }
+  collect_drops(status);
+  return status;
+}
+
+}  // namespace postern::client

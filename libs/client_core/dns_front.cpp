@@ -1,0 +1,110 @@
+#include "client_core/dns_front.hpp"
+
+#include <algorithm>
+
+namespace postern::client {
+
+void DnsFront::handle_datagram(Instant now, const SocketAddress& from, const SocketAddress& to, ByteView message) {
+  ask(now, UdpAsker{from, to}, message);
+}
+
+void DnsFront::ask(Instant now, const Asker& asker, ByteView message) {
+  const bool is_tcp = std::holds_alternative<tcp::FlowId>(asker);
+  const auto transport = is_tcp ? wire::DnsTransport::Tcp : wire::DnsTransport::Udp;
+  auto resolution = resolver_.resolve(now, message, transport);
+  if (auto* ready = std::get_if<resolver::Answer>(&resolution)) return answer(now, asker, std::move(ready->message));
+  auto* forward = std::get_if<resolver::Forward>(&resolution);
+  if (forward == nullptr) return;
+  const resolver::AskerId id(++asker_numbers_);
+  askers_.emplace(id, asker);
+  if (is_tcp) ++connections_[std::get<tcp::FlowId>(asker)].waiting;
+  forwarder_.submit(now, id, std::move(forward->query), message, transport);
+}
+
+void DnsFront::answer(Instant now, const Asker& asker, Bytes message) {
+  if (const auto* udp = std::get_if<UdpAsker>(&asker)) {
+    datagrams_.push_back({udp->resolver, udp->client, std::move(message)});
+  } else {
+    answer_stream(now, std::get<tcp::FlowId>(asker), message);
+  }
+}
+
+void DnsFront::settle(Instant now) {
+  while (auto reply = forwarder_.poll_reply()) {
+    const auto found = askers_.find(reply->asker);
+    if (found == askers_.end()) continue;
+    const Asker asker = found->second;
+    askers_.erase(found);
+    if (const auto* flow = std::get_if<tcp::FlowId>(&asker)) {
+      const auto connection = connections_.find(*flow);
+      if (connection == connections_.end()) continue;
+      --connection->second.waiting;
+    }
+    answer(now, asker, std::move(reply->message));
+    if (const auto* flow = std::get_if<tcp::FlowId>(&asker)) read_questions(now, *flow);
+  }
+}
+
+std::optional<DnsDatagram> DnsFront::poll_datagram() {
+  if (datagrams_.empty()) return std::nullopt;
+  DnsDatagram datagram = std::move(datagrams_.front());
+  datagrams_.pop_front();
+  return datagram;
+}
+
+// --- TCP (RFC 7766) ------------------------------------------------------------------------------------------------
+
+void DnsFront::handle_incoming(Instant now, tcp::FlowId flow) {
+  if (connections_.size() >= kConnectionsMax) return tcp_.refuse(now, flow, tcp::Refusal::Reset);
+  connections_[flow];
+  tcp_.accept(now, flow);
+}
+
+bool DnsFront::handle_event(Instant now, const tcp::Event& event) {
+  const tcp::FlowId flow = std::visit([](const auto& e) { return e.flow; }, event);
+  const auto found = connections_.find(flow);
+  if (found == connections_.end()) return false;
+  if (const auto* data = std::get_if<tcp::Data>(&event)) {
+    Connection& connection = found->second;
+    connection.received.insert(connection.received.end(), data->bytes.view().begin(), data->bytes.view().end());
+    connection.withheld += data->bytes.size();
+    read_questions(now, flow);
+  } else if (std::holds_alternative<tcp::PeerFinished>(event)) {
+    found->second.finished = true;
+    read_questions(now, flow);
+  } else if (std::holds_alternative<tcp::Aborted>(event) || std::holds_alternative<tcp::FlowClosed>(event)) {
+    connections_.erase(found);
+  }
+  return true;
+}
+
+void DnsFront::read_questions(Instant now, tcp::FlowId flow) {
+  constexpr std::size_t kLengthSize = 2;
+  while (true) {
+    const auto found = connections_.find(flow);
+    if (found == connections_.end()) return;
+    Connection& connection = found->second;
+    const std::size_t held = connection.received.size();
+    const std::size_t size = held < kLengthSize ? 0 : load_u16(connection.received.data());
+    const bool is_whole = held >= kLengthSize && held >= kLengthSize + size;
+    if (!is_whole || connection.waiting >= kQuestionsMax) {
+      // The window stays closed only while questions wait; a part of one needs the rest.
+      if (!is_whole) tcp_.grant(flow, std::exchange(connection.withheld, 0));
+      if (!is_whole && connection.finished && connection.waiting == 0) tcp_.finish(now, flow);
+      return;
+    }
+    const auto begin = connection.received.begin() + static_cast<std::ptrdiff_t>(kLengthSize);
+    const Bytes message(begin, begin + static_cast<std::ptrdiff_t>(size));
+    connection.received.erase(connection.received.begin(), begin + static_cast<std::ptrdiff_t>(size));
+    ask(now, flow, message);
+  }
+}
+
+void DnsFront::answer_stream(Instant now, tcp::FlowId flow, const Bytes& message) {
+  Bytes framed(2 + message.size());
+  store_u16(framed.data(), static_cast<std::uint16_t>(message.size()));
+  std::ranges::copy(message, framed.begin() + 2);
+  tcp_.send(now, flow, blocks_.copy(framed));
+}
+
+}  // namespace postern::client

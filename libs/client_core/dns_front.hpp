@@ -1,0 +1,96 @@
+// The resolver's address inside the TUN: DNS over UDP (packets) and over TCP (connections of the TCP endpoint).
+//
+// Answers for Resources come from here; all else is passed to the servers of before by the owner's sockets.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <optional>
+#include <unordered_map>
+#include <variant>
+
+#include "base/block.hpp"
+#include "client_core/directory.hpp"
+#include "resolver/forwarder.hpp"
+#include "resolver/resolver.hpp"
+#include "tcp/endpoint.hpp"
+
+namespace postern::client {
+
+/// The names of the controller's Resources, without the server's own: it must be found when nothing else works.
+class ResourceNames final : public resolver::NameDirectory {
+ public:
+  explicit ResourceNames(const Directory& directory) : directory_(directory) {}
+  void set_server_host(std::optional<model::DnsName> host) { server_host_ = std::move(host); }
+  [[nodiscard]] bool has_resource_for(const model::DnsName& name) const override {
+    return name != server_host_ && directory_.table().match(name) != nullptr;
+  }
+
+ private:
+  const Directory& directory_;
+  std::optional<model::DnsName> server_host_;
+};
+
+struct DnsDatagram {
+  SocketAddress from;  ///< the resolver's address
+  SocketAddress to;
+  Bytes message;
+};
+
+class DnsFront {
+ public:
+  static constexpr std::uint16_t kPort = 53;
+  /// Connections of DNS over TCP; further ones are answered with RST.
+  static constexpr std::size_t kConnectionsMax = 64;
+  /// Questions of one connection that wait for an answer; then its window stays closed.
+  static constexpr std::size_t kQuestionsMax = 16;
+
+  DnsFront(resolver::AddressPool& pool, const ResourceNames& names, RandomSource& random, tcp::Endpoint& tcp,
+           BlockPool& blocks)
+      : resolver_(pool, names), forwarder_(random), tcp_(tcp), blocks_(blocks) {}
+
+  void handle_datagram(Instant now, const SocketAddress& from, const SocketAddress& to, ByteView message);
+  /// A connection to the resolver's port 53.
+  void handle_incoming(Instant now, tcp::FlowId flow);
+  /// False for flows that are not of this front.
+  bool handle_event(Instant now, const tcp::Event& event);
+
+  /// Call after anything above and after the forwarder has been given answers.
+  void settle(Instant now);
+  [[nodiscard]] std::optional<DnsDatagram> poll_datagram();
+
+  [[nodiscard]] resolver::Forwarder& forwarder() { return forwarder_; }
+  [[nodiscard]] const resolver::Forwarder& forwarder() const { return forwarder_; }
+  [[nodiscard]] const resolver::Resolver& resolver() const { return resolver_; }
+
+ private:
+  struct UdpAsker {
+    SocketAddress client;
+    SocketAddress resolver;
+  };
+  using Asker = std::variant<UdpAsker, tcp::FlowId>;
+  struct Connection {
+    Bytes received;
+    std::size_t waiting = 0;
+    std::size_t withheld = 0;
+    bool finished = false;
+  };
+
+  void ask(Instant now, const Asker& asker, ByteView message);
+  void answer(Instant now, const Asker& asker, Bytes message);
+  void answer_stream(Instant now, tcp::FlowId flow, const Bytes& message);
+  void read_questions(Instant now, tcp::FlowId flow);
+
+  resolver::Resolver resolver_;
+  resolver::Forwarder forwarder_;
+  tcp::Endpoint& tcp_;
+  BlockPool& blocks_;
+  std::uint64_t asker_numbers_ = 0;
+  std::map<resolver::AskerId, Asker> askers_;  ///< bounded by the forwarder's table
+  std::unordered_map<tcp::FlowId, Connection> connections_;
+  std::deque<DnsDatagram> datagrams_;
+};
+
+}  // namespace postern::client

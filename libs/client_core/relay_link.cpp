@@ -1,0 +1,125 @@
+#include "client_core/relay_link.hpp"
+
+#include <algorithm>
+
+namespace postern::client {
+
+namespace {
+
+/// More addresses than a relay has in earnest.
+constexpr std::size_t kAddressesMax = 16;
+
+std::vector<SocketAddress> parse_addresses(const wire::RelayInfo& relay) {
+  std::vector<SocketAddress> addresses;
+  for (const std::string& text : relay.addresses()) {
+    const auto address = SocketAddress::parse(text);
+    if (address && addresses.size() < kAddressesMax) addresses.push_back(*address);
+  }
+  return addresses;
+}
+
+std::optional<wire::BindTicket> parse_ticket(const wire::RelayInfo& relay) {
+  wire::BindTicket ticket;
+  if (relay.mac_key().size() != ticket.mac_key.size() || relay.access_token().empty()) return std::nullopt;
+  ticket.access_token = to_bytes(as_bytes(relay.access_token()));
+  std::ranges::copy(as_bytes(relay.mac_key()), ticket.mac_key.begin());
+  return ticket;
+}
+
+}  // namespace
+
+void RelayLink::handle_relays(Instant now, Duration wall_offset, const std::vector<wire::RelayInfo>& relays) {
+  const auto usable = [](const wire::RelayInfo& relay) { return parse_ticket(relay) && !parse_addresses(relay).empty(); };
+  // The one in use, if it is still named: sessions stay where they are.
+  auto chosen = std::ranges::find_if(relays, [&](const auto& r) { return r.name() == name_ && usable(r); });
+  if (chosen == relays.end()) chosen = std::ranges::find_if(relays, usable);
+  if (chosen == relays.end()) return;
+  adopt(now, wall_offset, *chosen);
+  bind_->rebind_now(now, wire::RebindReason::ControlReturned);
+}
+
+void RelayLink::handle_relay_up(Instant now, Duration wall_offset, const wire::RelayInfo& relay) {
+  if (!parse_ticket(relay) || parse_addresses(relay).empty()) return;
+  if (bind_ && relay.name() != name_ && bind_->is_bound(now)) return;
+  const bool is_restart = relay.name() == name_ && relay.epoch() != epoch_;
+  adopt(now, wall_offset, relay);
+  if (is_restart) bind_->rebind_now(now, wire::RebindReason::RelayRestarted);
+}
+
+void RelayLink::adopt(Instant now, Duration wall_offset, const wire::RelayInfo& relay) {
+  const auto addresses = parse_addresses(relay);
+  const bool has_moved = addresses != addresses_;
+  if (has_moved) {
+    addresses_ = addresses;
+    at_ = 0;
+    address_deadline_ = now + kAddressTime;
+  }
+  const bool is_new_ticket = relay.access_token() != access_token_;
+  name_ = relay.name();
+  epoch_ = relay.epoch();
+  access_token_ = relay.access_token();
+  if (!bind_) {
+    bind_.emplace(wire::BindClientConfig{addresses_[at_], *parse_ticket(relay), hmac_, wall_offset}, random_, now);
+    return;
+  }
+  bind_->set_wall_offset(wall_offset);
+  if (is_new_ticket) bind_->set_ticket(now, *parse_ticket(relay));
+  if (has_moved) bind_->set_relay(now, addresses_[at_]);
+}
+
+void RelayLink::handle_network_change(Instant now) {
+  if (bind_) bind_->rebind_now(now, wire::RebindReason::AddressChanged);
+}
+
+void RelayLink::clear() {
+  bind_.reset();
+  addresses_.clear();
+  name_.clear();
+  access_token_.clear();
+  epoch_ = 0;
+}
+
+bool RelayLink::handle_datagram(Instant now, const SocketAddress& from, ByteView datagram) {
+  return bind_ && bind_->handle_datagram(now, from, datagram);
+}
+
+std::optional<ByteView> RelayLink::poll_transmit() { return bind_ ? bind_->poll_transmit() : std::nullopt; }
+
+void RelayLink::handle_timeout(Instant now) {
+  if (!bind_) return;
+  bind_->handle_timeout(now);
+  if (!address_deadline_ || now < *address_deadline_) return;
+  address_deadline_ = now + kAddressTime;
+  if (addresses_.size() < 2) return;
+  at_ = (at_ + 1) % addresses_.size();
+  bind_->set_relay(now, addresses_[at_]);
+}
+
+std::optional<Instant> RelayLink::next_timeout() const {
+  if (!bind_) return std::nullopt;
+  const Instant own = bind_->next_timeout();
+  return address_deadline_ ? std::min(own, *address_deadline_) : own;
+}
+
+RelayLink::Changes RelayLink::poll_changes(Instant now) {
+  Changes changes;
+  while (bind_) {
+    const auto event = bind_->poll_event();
+    if (!event) break;
+    if (std::holds_alternative<wire::BindingProven>(*event)) changes.proven = true;
+    if (std::holds_alternative<wire::BindingLost>(*event)) changes.lost = true;
+    if (std::holds_alternative<wire::BindRefused>(*event)) changes.refused = true;
+    if (const auto* unbound = std::get_if<wire::PeerUnbound>(&*event)) changes.unbound_peers.push_back(unbound->route);
+  }
+  if (changes.lost) address_deadline_ = now + kAddressTime;
+  if (is_bound(now)) address_deadline_.reset();
+  return changes;
+}
+
+std::optional<SocketAddress> RelayLink::address() const {
+  return bind_ ? std::optional(bind_->relay()) : std::nullopt;
+}
+
+std::optional<Duration> RelayLink::round_trip() const { return bind_ ? bind_->round_trip() : std::nullopt; }
+
+}  // namespace postern::client

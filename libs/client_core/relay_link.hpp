@@ -1,0 +1,67 @@
+// The one relay that this client is bound at: which of the controller's relays and of its addresses, tickets, epochs.
+//
+// An address that gives no binding within five seconds is left for the next one, so that a host without IPv6 (or with a
+// broken one) finds the relay by its other address.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "schema/control.pb.h"
+#include "wire/bind.hpp"
+
+namespace postern::client {
+
+class RelayLink {
+ public:
+  static constexpr Duration kAddressTime = std::chrono::seconds(5);
+
+  /// `random` outlives the link.
+  RelayLink(wire::HmacSha256 hmac, RandomSource& random) : hmac_(hmac), random_(random) {}
+
+  /// From Welcome: tickets for this connection of the control channel.
+  void handle_relays(Instant now, Duration wall_offset, const std::vector<wire::RelayInfo>& relays);
+  /// RelayUp: a renewed ticket, a relay that has started again, or a new relay.
+  void handle_relay_up(Instant now, Duration wall_offset, const wire::RelayInfo& relay);
+  /// The host's addresses have changed.
+  void handle_network_change(Instant now);
+  void clear();
+
+  [[nodiscard]] bool handle_datagram(Instant now, const SocketAddress& from, ByteView datagram);
+  [[nodiscard]] std::optional<ByteView> poll_transmit();
+  void handle_timeout(Instant now);
+  [[nodiscard]] std::optional<Instant> next_timeout() const;
+
+  struct Changes {
+    bool proven = false;
+    bool lost = false;
+    bool refused = false;
+    std::vector<RouteId> unbound_peers;
+  };
+  [[nodiscard]] Changes poll_changes(Instant now);
+
+  [[nodiscard]] bool is_bound(Instant now) const { return bind_ && bind_->is_bound(now); }
+  /// Where packets go; nothing without a relay.
+  [[nodiscard]] std::optional<SocketAddress> address() const;
+  [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] std::optional<Duration> round_trip() const;
+  /// Every address that the controller named: never routed into the TUN.
+  [[nodiscard]] const std::vector<SocketAddress>& addresses() const { return addresses_; }
+
+ private:
+  void adopt(Instant now, Duration wall_offset, const wire::RelayInfo& relay);
+
+  wire::HmacSha256 hmac_;
+  RandomSource& random_;
+  std::string name_;
+  std::uint64_t epoch_ = 0;
+  std::string access_token_;
+  std::vector<SocketAddress> addresses_;
+  std::size_t at_ = 0;
+  /// While there is no binding: when the next address gets its turn.
+  std::optional<Instant> address_deadline_;
+  std::optional<wire::BindClient> bind_;
+};
+
+}  // namespace postern::client

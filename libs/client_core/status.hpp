@@ -1,0 +1,76 @@
+// What the client says about itself, as a value.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/ip.hpp"
+#include "base/time.hpp"
+
+namespace postern::client {
+
+/// DESIGN §6. `Online` only when a lease is valid (or there is nothing to have one for) and the relay has proven the
+/// binding within the last keepalive.
+///
+///     NotRunning (no daemon)    Paused ◀─disconnect─┐
+///                                 │connect          │
+///     Offline ◀──no answer── Connecting ──bound──▶ Online
+///        │                        ▲
+///        └─────────▶ Authenticating (sign-in runs)
+enum class ClientState : std::uint8_t { NotRunning, Offline, Authenticating, Connecting, Online, Paused };
+[[nodiscard]] std::string_view to_string(ClientState state);
+[[nodiscard]] std::optional<ClientState> parse_client_state(std::string_view text);
+
+struct ResourceStatus {
+  std::uint64_t id = 0;
+  std::string name;
+  std::string address;
+  std::vector<std::string> aliases;
+  std::string remote_network;
+  std::string tcp_ports;
+  bool reachable = false;  ///< its lease is valid and an instance is known
+};
+
+struct SessionStatus {
+  std::string connector;
+  std::uint64_t instance = 0;
+  std::string remote_network;
+  std::string state;  ///< "connecting", "ready", "suspect", "down"
+  std::string path;   ///< "relay"
+  std::string remote;
+  std::optional<Duration> round_trip;
+  std::uint32_t flows = 0;
+  std::uint64_t bytes_sent = 0;
+  std::uint64_t bytes_received = 0;
+  std::uint64_t packets_lost = 0;
+  std::string failure;
+};
+
+struct RelayStatus {
+  std::string name;
+  std::string address;
+  bool bound = false;
+  std::optional<Duration> round_trip;
+};
+
+struct ClientStatus {
+  ClientState state = ClientState::Offline;
+  std::string reason;  ///< one sentence for people, empty when online
+  std::string network;
+  std::string network_name;
+  std::string account;
+  std::string device;
+  std::vector<ResourceStatus> resources;
+  std::vector<SessionStatus> sessions;
+  std::optional<RelayStatus> relay;
+  std::optional<WallTime> lease_expires_at;  ///< the earliest
+  std::uint64_t flows = 0;
+  std::uint64_t flows_opened = 0;
+  /// Everything dropped or refused, by reason; zeros are left out.
+  std::map<std::string, std::uint64_t> drops;
+};
+
+}  // namespace postern::client
