@@ -1,0 +1,108 @@
+// The control channel of all agents (PROTOCOL.md §6): proves their keys, tells them what they must know, and tells them
+// again when it changes.
+//
+// What an agent should know is computed from the model; what it was told is in its view. A change marks the agents that
+// it affects; 50 ms later one update carries the difference. Changes that take something away skip the wait: first the
+// connectors get the revocations, then the clients their smaller leases.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <unordered_map>
+
+#include "controller_core/affected.hpp"
+#include "controller_core/agent.hpp"
+#include "controller_core/plan.hpp"
+#include "controller_core/relays.hpp"
+#include "controller_core/routes.hpp"
+
+namespace postern::controller {
+
+class ControlChannel {
+ public:
+  ControlChannel(const ControllerConfig& config, const ControllerKeys& keys, RandomSource& random, ModelState& model,
+                 Counters& counters);
+
+  void handle_connect(Instant now, WallTime wall, ConnectionNumber connection, std::string_view address);
+  void handle_message(Instant now, WallTime wall, ConnectionNumber connection, const wire::AgentMessage& message);
+  void handle_disconnect(Instant now, ConnectionNumber connection);
+  void handle_committed(Instant now, WallTime wall, std::uint64_t ticket, bool ok);
+  void handle_timeout(Instant now, WallTime wall);
+  /// Changes the model and what follows from it for agents.
+  void apply(Instant now, WallTime wall, const ChangeSet& changes);
+  void set_relay(Instant now, const RelayEndpoint& relay);
+
+  [[nodiscard]] std::optional<Instant> next_timeout() const { return agents_.next_wake(); }
+  [[nodiscard]] std::optional<Output> poll_output();
+  [[nodiscard]] const AgentTable& agents() const { return agents_; }
+  [[nodiscard]] const ControllerCounters& counters() const { return counts_; }
+
+ private:
+  /// The moment of the call that is being handled.
+  struct Moment {
+    Instant now;
+    WallTime wall;
+  };
+  struct PendingEnrolment {
+    ConnectionNumber connection;
+    model::ConnectorId connector;
+    model::InstanceId instance;
+    ChangeSet changes;
+  };
+
+  // authentication.cpp
+  void authenticate(Agent& agent, const wire::Authenticate& request);
+  void authenticate_client(Agent& agent);
+  void authenticate_connector(Agent& agent, const wire::Authenticate& request);
+  void enrol(Agent& agent, const ConnectorRecord& connector, const wire::Authenticate& request);
+  [[nodiscard]] bool make_room(const ConnectorRecord& connector, const Digest& newcomer);
+  void admit_client(Agent& agent, const DeviceRecord& device);
+  void admit_connector(Agent& agent, const InstanceRecord& instance);
+  void welcome(Agent& agent, identity::RelayRole role, wire::Welcome message);
+  [[nodiscard]] std::set<model::InstanceId> connected_instances(model::ConnectorId connector);
+  [[nodiscard]] std::size_t pending_enrolments(model::ConnectorId connector) const;
+
+  // control_channel.cpp
+  void heartbeat(Agent& agent, const wire::Heartbeat& message);
+  void show_instance(Agent& agent, std::vector<std::string> relays);
+  void send(Agent& agent, wire::ControllerMessage message);
+  void deny(ConnectionNumber connection, std::uint32_t code, std::string_view reason);
+  void close(ConnectionNumber connection);
+  void wake_up(Agent& agent);
+  void reschedule(Agent& agent);
+  [[nodiscard]] Instant instant_of(WallTime at) const;
+
+  // updates.cpp
+  void mark(Agent& agent, bool at_once);
+  void mark_clients_of(model::RemoteNetworkId remote_network, bool at_once);
+  void mark_affected(const Affected& affected, bool at_once);
+  void flush(Agent& agent, bool full);
+  template <typename Update, typename Set>
+  void send_update(Agent& agent, Update update, bool full, Set set);
+  void push_revocations();
+  void void_leases(const ChangeSet& changes);
+  void cut_off(const ChangeSet& changes);
+  void cut_off_key(Agent* agent, const Bytes& public_key, std::uint32_t code, std::string_view reason);
+  [[nodiscard]] WallTime ticket_end(const Agent& agent) const;
+  [[nodiscard]] wire::RelayInfo relay_info(const Agent& agent, const RelayEndpoint& relay);
+  void renew_tickets(Agent& agent);
+  void plan_ticket_renewal(Agent& agent);
+  [[nodiscard]] LeaseTerms terms() const { return {model_, keys_.signing, config_.lease_life, moment_.wall}; }
+
+  const ControllerConfig& config_;
+  const ControllerKeys& keys_;
+  RandomSource& random_;
+  ModelState& model_;
+  Counters& ids_;
+  RouteBook routes_;
+  RelayBook relays_;
+  InstanceBoard instances_;
+  AgentTable agents_;
+  std::map<std::uint64_t, PendingEnrolment> enrolments_;
+  std::uint64_t next_ticket_ = 1;
+  std::deque<Output> outputs_;
+  ControllerCounters counts_;
+  Moment moment_{};
+};
+
+}  // namespace postern::controller
