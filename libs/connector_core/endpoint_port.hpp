@@ -20,6 +20,9 @@ class EndpointPort final : public SessionPort {
     if (!stats) return std::nullopt;
     return stats->last_heard;
   }
+  [[nodiscard]] bool has_budget(session::SessionId session) const override {
+    return endpoint_ != nullptr && endpoint_->has_budget(session);
+  }
   [[nodiscard]] std::size_t writable(session::SessionId session, session::StreamId stream) const override {
     return endpoint_ == nullptr ? 0 : endpoint_->writable(session, stream);
   }

@@ -85,7 +85,8 @@ void Flows::begin(Instant now, Flow& flow, ByteView head) {
   auto grant = authority_.authorise(now, flow.session, flow.target);
   if (!grant) return refuse(now, flow, std::move(grant.error()));
   flow.lease = grant->lease;
-  if (flows_.size() > limits_.flows_max || pool_.bytes_in_use() > pool_.bytes_max() / 10 * 9) {
+  const bool memory_is_short = pool_.bytes_in_use() > pool_.bytes_max() / 10 * 9;
+  if (flows_.size() > limits_.flows_max || memory_is_short || !port_.has_budget(flow.session)) {
     return refuse(now, flow, {wire::REFUSAL_RESOURCES, "this connector has no room for another flow"});
   }
   auto destination = destination_of(flow.target, *grant->resource);

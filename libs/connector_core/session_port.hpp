@@ -13,6 +13,8 @@ class SessionPort {
   virtual void ping(Instant now, session::SessionId session) = 0;
   /// When the session was last heard, nothing for one that is gone.
   [[nodiscard]] virtual std::optional<Instant> last_heard(session::SessionId session) const = 0;
+  /// False: the windows of the session or of the process are used up.
+  [[nodiscard]] virtual bool has_budget(session::SessionId session) const = 0;
   [[nodiscard]] virtual std::size_t writable(session::SessionId session, session::StreamId stream) const = 0;
   /// False when the stream takes no more bytes.
   virtual bool write(session::SessionId session, session::StreamId stream, Slice bytes) = 0;
