@@ -139,6 +139,7 @@ class ControlClient::Impl {
       case wire::ControllerMessage::kDenied:
         return denied(message.denied());
       case wire::ControllerMessage::kWelcome:
+        route_id_ = message.welcome().route_id();
         welcome();
         break;
       case wire::ControllerMessage::BODY_NOT_SET:
@@ -169,6 +170,7 @@ class ControlClient::Impl {
     who.set_hostname(config_.hostname);
     for (const auto& [name, value] : config_.labels) (*who.mutable_labels())[name] = value;
     who.set_known_version(known_version_);
+    who.set_route_id(route_id_);
     socket_->send(encode(reply));
   }
 
@@ -257,6 +259,7 @@ class ControlClient::Impl {
   std::deque<ControlEvent> waiting_events_;
   unsigned failures_ = 0;
   bool welcomed_ = false;
+  std::string route_id_;  ///< of the last Welcome: sessions outlive the controller by it (PROTOCOL.md §2.1)
   bool waiting_ = false;
   std::thread thread_;
 };
