@@ -10,10 +10,10 @@
 #include <climits>
 #include <cstring>
 #include <fstream>
-#include <nlohmann/json.hpp>
 
 #include "runtime/loop/descriptor.hpp"
 #include "runtime/os/files.hpp"
+#include "services/client/json_fields.hpp"
 #include "services/client/resolv_conf.hpp"
 
 namespace postern::client {
@@ -73,6 +73,7 @@ std::string write_beside(const std::string& path, const SavedFile& file) {
   const runtime::Descriptor fd(::open(beside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (!fd) return "";
   const auto written = write_in_place(beside, file.content);
+  if (file.owner != 0 || file.group != 0) (void)!::fchown(fd.get(), file.owner, file.group);
   if (!written || ::fchmod(fd.get(), file.mode & 07777) != 0) {
     ::unlink(beside.c_str());
     return "";
@@ -117,6 +118,8 @@ std::expected<SavedFile, std::string> Journal::save(const std::string& path) {
     return std::unexpected(failure("reading", path));
   }
   saved.mode = info.st_mode & 07777;
+  saved.owner = info.st_uid;
+  saved.group = info.st_gid;
   if (S_ISLNK(info.st_mode)) {
     std::array<char, PATH_MAX> target{};
     const ssize_t size = ::readlink(path.c_str(), target.data(), target.size());
@@ -146,7 +149,7 @@ std::expected<SavedFile, std::string> Journal::install(const std::string& owner,
     if (*entry && (*entry)->file.path == path) original = (*entry)->file;
   }
   if (const auto written = write({owner, *original}); !written) return std::unexpected(written.error());
-  const SavedFile ours{path, FileKind::Regular, content, "", 0644};
+  const SavedFile ours{path, FileKind::Regular, content, "", 0644, 0, 0};
   if (const auto done = put(ours); !done) return std::unexpected(done.error());
   return original;
 }
@@ -173,16 +176,18 @@ std::expected<std::optional<JournalEntry>, std::string> Journal::read() const {
     return std::unexpected(text.error().text);
   }
   const auto json = nlohmann::json::parse(*text, nullptr, false);
-  if (!json.is_object() || json.value("version", 0) != 1) {
+  if (number_field(json, "version") != 1) {
     return std::unexpected("the journal " + path() + " is damaged or of another version; it was left as it is");
   }
   JournalEntry entry;
-  entry.owner = json.value("owner", "");
-  entry.file.path = json.value("path", "");
-  entry.file.link_target = json.value("link_target", "");
-  entry.file.mode = json.value("mode", 0644U);
-  const auto content = from_base64url(json.value("content", ""));
-  const auto kind = std::ranges::find(kKinds, json.value("kind", ""));
+  entry.owner = text_field(json, "owner");
+  entry.file.path = text_field(json, "path");
+  entry.file.link_target = text_field(json, "link_target");
+  entry.file.mode = static_cast<mode_t>(number_field(json, "mode", 0644)) & 07777;
+  entry.file.owner = static_cast<uid_t>(number_field(json, "uid"));
+  entry.file.group = static_cast<gid_t>(number_field(json, "gid"));
+  const auto content = from_base64url(text_field(json, "content"));
+  const auto kind = std::ranges::find(kKinds, text_field(json, "kind"));
   if (!content || kind == kKinds.end() || entry.file.path.empty()) {
     return std::unexpected("the journal " + path() + " is damaged; it was left as it is");
   }
@@ -198,7 +203,9 @@ std::expected<void, std::string> Journal::write(const JournalEntry& entry) const
                                {"kind", to_string(entry.file.kind)},
                                {"content", to_base64url(as_bytes(entry.file.content))},
                                {"link_target", entry.file.link_target},
-                               {"mode", entry.file.mode}};
+                               {"mode", entry.file.mode},
+                               {"uid", entry.file.owner},
+                               {"gid", entry.file.group}};
   const auto written = runtime::write_file_atomic(path(), as_bytes(json.dump()), 0600);
   if (!written) return std::unexpected(written.error().text);
   return {};

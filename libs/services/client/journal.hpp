@@ -29,6 +29,8 @@ struct SavedFile {
   std::string content;      ///< of Regular and BindMount; of a link's target at that time, for reading the servers
   std::string link_target;  ///< of Symlink
   mode_t mode = 0644;
+  uid_t owner = 0;
+  gid_t group = 0;
 };
 
 struct JournalEntry {
