@@ -103,18 +103,29 @@ Bytes seal_ticket(const RelayTicket& ticket, const SealKey& key, std::string_vie
   return seal(plain, key, as_bytes(relay_name), random);
 }
 
-std::expected<RelayTicket, TokenError> open_ticket(ByteView sealed, const SealKey& key, std::string_view relay_name,
-                                                   WallTime now) {
+std::expected<RelayTicket, TokenError> unseal_ticket(ByteView sealed, const SealKey& key, std::string_view relay_name) {
   if (sealed.size() != kNonceSize + kTicketSize + kTagSize) return std::unexpected(TokenError::Malformed);
   const auto plain = open_sealed(sealed, key, as_bytes(relay_name));
   if (!plain) return std::unexpected(TokenError::BadSignature);
   const auto ticket = parse_ticket(*plain);
   if (!ticket) return std::unexpected(TokenError::Malformed);
-  const std::int64_t seconds = to_unix_seconds(now);
-  if (ticket->not_before > seconds + kClockTolerance.count()) return std::unexpected(TokenError::NotYetValid);
-  // No tolerance at the end: agents get new tickets at half of the life, and LIFETIME counts down to this second.
-  if (seconds >= ticket->not_before + ticket->lifetime_s) return std::unexpected(TokenError::Expired);
   return *ticket;
+}
+
+std::expected<void, TokenError> check_ticket_times(const RelayTicket& ticket, WallTime now) {
+  const std::int64_t seconds = to_unix_seconds(now);
+  if (ticket.not_before > seconds + kClockTolerance.count()) return std::unexpected(TokenError::NotYetValid);
+  // No tolerance at the end: agents get new tickets at half of the life, and LIFETIME counts down to this second.
+  if (seconds >= ticket.not_before + ticket.lifetime_s) return std::unexpected(TokenError::Expired);
+  return {};
+}
+
+std::expected<RelayTicket, TokenError> open_ticket(ByteView sealed, const SealKey& key, std::string_view relay_name,
+                                                   WallTime now) {
+  auto ticket = unseal_ticket(sealed, key, relay_name);
+  if (!ticket) return ticket;
+  if (const auto times = check_ticket_times(*ticket, now); !times) return std::unexpected(times.error());
+  return ticket;
 }
 
 Bytes make_knock(const Knock& knock, ByteView knock_key) {

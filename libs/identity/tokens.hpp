@@ -117,6 +117,10 @@ using SealKey = std::array<std::uint8_t, 32>;
                                 RandomSource& random);
 [[nodiscard]] std::expected<RelayTicket, TokenError> open_ticket(ByteView sealed, const SealKey& key,
                                                                  std::string_view relay_name, WallTime now);
+/// The two halves of open_ticket(), for a relay that answers the holder of an outdated ticket with a MAC.
+[[nodiscard]] std::expected<RelayTicket, TokenError> unseal_ticket(ByteView sealed, const SealKey& key,
+                                                                   std::string_view relay_name);
+[[nodiscard]] std::expected<void, TokenError> check_ticket_times(const RelayTicket& ticket, WallTime now);
 
 /// AES-256-GCM: [nonce 12][ciphertext][tag 16]. Also for secrets at rest, AAD = network, table, row.
 [[nodiscard]] Bytes seal(ByteView plain, const SealKey& key, ByteView associated, RandomSource& random);
