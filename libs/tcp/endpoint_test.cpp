@@ -57,7 +57,7 @@ TEST_P(BothFamilies, DeliversDataAsASliceOfTheBlockItWasReadInto) {
   const Data& data = std::get<Data>(*event);
   EXPECT_EQ(data.bytes.data(), slice.data() + slice.size() - 5);
   EXPECT_EQ(as_text(data.bytes.view()), "hello");
-  EXPECT_EQ(peer.take()->acknowledgment, peer.seq + 5);
+  EXPECT_EQ(peer.next().acknowledgment, peer.seq + 5);
 }
 
 TEST_P(BothFamilies, SendsDataAndReportsItsAcknowledgment) {
@@ -151,7 +151,7 @@ TEST(Endpoint, ASynWithAnotherNumberWithdrawsTheHeldOne) {
   peer.endpoint.accept(peer.now, first);
   EXPECT_FALSE(peer.take().has_value());
   peer.endpoint.accept(peer.now, peer.flow);
-  EXPECT_EQ(peer.take()->acknowledgment, 5001U);
+  EXPECT_EQ(peer.next().acknowledgment, 5001U);
 }
 
 TEST(Endpoint, ASynThatNobodyRepeatsIsForgotten) {
@@ -210,7 +210,7 @@ TEST(Endpoint, DataAndFinMayComeWithTheLastAckOfTheHandshake) {
   const auto syn_ack = peer.take();
   peer.give({kAck | kFin, RawPeer::kInitial + 1, syn_ack->sequence + 1, 1000, to_bytes(as_bytes("all"))});
   EXPECT_THAT(peer.events(), ElementsAre("incoming", "data:all", "finished"));
-  EXPECT_EQ(peer.take()->acknowledgment, RawPeer::kInitial + 5);
+  EXPECT_EQ(peer.next().acknowledgment, RawPeer::kInitial + 5);
 }
 
 TEST(Endpoint, WhatWasSentBeforeTheHandshakeEndedFollowsIt) {
@@ -235,7 +235,7 @@ TEST(Endpoint, ASegmentForNoFlowIsAnsweredWithReset) {
   EXPECT_EQ(seen->flags, kRst);
   EXPECT_EQ(seen->sequence, 900U);
   peer.give({kSyn | kAck, 500, 900, 1000});
-  EXPECT_EQ(peer.take()->flags, kRst);
+  EXPECT_EQ(peer.next().flags, kRst);
   peer.give({kRst, 500, 0, 0});
   EXPECT_FALSE(peer.take().has_value());
   EXPECT_EQ(peer.drops(DropReason::NoFlow), 3U);
@@ -249,7 +249,7 @@ TEST(Endpoint, ApplicationClosesFirstAndStillReceives) {
   peer.give_data("question");
   peer.give_fin();
   EXPECT_THAT(peer.events(), ElementsAre("data:question", "finished"));
-  EXPECT_EQ(peer.take()->acknowledgment, peer.seq);
+  EXPECT_EQ(peer.next().acknowledgment, peer.seq);
   peer.send("answer");
   peer.endpoint.finish(peer.now, peer.flow);
   const auto seen = peer.take();
@@ -260,14 +260,14 @@ TEST(Endpoint, ApplicationClosesFirstAndStillReceives) {
   EXPECT_THAT(peer.events(), ElementsAre("acked:6", "closed"));
   EXPECT_EQ(peer.endpoint.flows(), 0U);
   peer.give_ack();
-  EXPECT_EQ(peer.take()->flags, kRst);
+  EXPECT_EQ(peer.next().flags, kRst);
 }
 
 TEST(Endpoint, WeFinishFirstAndStillReceive) {
   RawPeer peer;
   peer.open();
   peer.endpoint.finish(peer.now, peer.flow);
-  EXPECT_EQ(peer.take()->flags, kAck | kFin);
+  EXPECT_EQ(peer.next().flags, kAck | kFin);
   EXPECT_EQ(peer.endpoint.sendable(peer.flow), 0U);
   peer.ack += 1;
   peer.give_ack();
@@ -275,7 +275,7 @@ TEST(Endpoint, WeFinishFirstAndStillReceive) {
   EXPECT_THAT(peer.events(), ElementsAre("data:late"));
   peer.give_fin();
   EXPECT_THAT(peer.events(), ElementsAre("finished", "closed"));
-  EXPECT_EQ(peer.take()->acknowledgment, peer.seq);
+  EXPECT_EQ(peer.next().acknowledgment, peer.seq);
   EXPECT_EQ(peer.endpoint.flows(), 0U);
 }
 
@@ -283,10 +283,10 @@ TEST(Endpoint, BothSidesMayCloseAtOnce) {
   RawPeer peer;
   peer.open();
   peer.endpoint.finish(peer.now, peer.flow);
-  EXPECT_EQ(peer.take()->flags, kAck | kFin);
+  EXPECT_EQ(peer.next().flags, kAck | kFin);
   peer.give_fin();  // does not acknowledge ours
   EXPECT_THAT(peer.events(), ElementsAre("finished"));
-  EXPECT_EQ(peer.take()->acknowledgment, peer.seq);
+  EXPECT_EQ(peer.next().acknowledgment, peer.seq);
   peer.ack += 1;
   peer.give_ack();
   EXPECT_THAT(peer.events(), ElementsAre("closed"));
@@ -296,11 +296,11 @@ TEST(Endpoint, AFinThatAcknowledgesOursGoesStraightToTimeWait) {
   RawPeer peer;
   peer.open();
   peer.endpoint.finish(peer.now, peer.flow);
-  EXPECT_EQ(peer.take()->flags, kAck | kFin);
+  EXPECT_EQ(peer.next().flags, kAck | kFin);
   peer.ack += 1;
   peer.give_fin();
   EXPECT_THAT(peer.events(), ElementsAre("finished", "closed"));
-  EXPECT_EQ(peer.take()->flags, kAck);
+  EXPECT_EQ(peer.next().flags, kAck);
 }
 
 TEST(Endpoint, ALostFinIsRepeated) {
@@ -308,7 +308,7 @@ TEST(Endpoint, ALostFinIsRepeated) {
   peer.open();
   peer.send("x");
   peer.endpoint.finish(peer.now, peer.flow);
-  EXPECT_EQ(peer.take()->flags, kAck | kPsh | kFin);
+  EXPECT_EQ(peer.next().flags, kAck | kPsh | kFin);
   peer.pass(1s);
   const auto again = peer.take();
   EXPECT_EQ(again->flags, kAck | kPsh | kFin);
@@ -316,7 +316,7 @@ TEST(Endpoint, ALostFinIsRepeated) {
   peer.ack += 1;  // the data only
   peer.give_ack();
   peer.pass(2s);
-  EXPECT_EQ(peer.take()->flags, kAck | kFin);
+  EXPECT_EQ(peer.next().flags, kAck | kFin);
 }
 
 TEST(Endpoint, ARepeatedFinIsAcknowledgedAgainInEveryState) {
@@ -326,12 +326,12 @@ TEST(Endpoint, ARepeatedFinIsAcknowledgedAgainInEveryState) {
   static_cast<void>(peer.take());
   peer.seq -= 1;
   peer.give_fin();
-  EXPECT_EQ(peer.take()->acknowledgment, peer.seq);  // CLOSE-WAIT
+  EXPECT_EQ(peer.next().acknowledgment, peer.seq);  // CLOSE-WAIT
   peer.endpoint.finish(peer.now, peer.flow);
   static_cast<void>(peer.take());
   peer.seq -= 1;
   peer.give_fin();
-  EXPECT_EQ(peer.take()->acknowledgment, peer.seq);  // LAST-ACK
+  EXPECT_EQ(peer.next().acknowledgment, peer.seq);  // LAST-ACK
   EXPECT_THAT(peer.events(), ElementsAre("finished"));
 }
 
@@ -340,10 +340,10 @@ class InTimeWait : public testing::Test {
   void SetUp() override {
     peer.open();
     peer.endpoint.finish(peer.now, peer.flow);
-    EXPECT_EQ(peer.take()->flags, kAck | kFin);
+    EXPECT_EQ(peer.next().flags, kAck | kFin);
     peer.ack += 1;
     peer.give_fin();
-    EXPECT_EQ(peer.take()->flags, kAck);
+    EXPECT_EQ(peer.next().flags, kAck);
     EXPECT_THAT(peer.events(), ElementsAre("finished", "closed"));
   }
   RawPeer peer;
@@ -352,19 +352,19 @@ class InTimeWait : public testing::Test {
 TEST_F(InTimeWait, ARepeatedFinIsAcknowledged) {
   peer.seq -= 1;
   peer.give_fin();
-  EXPECT_EQ(peer.take()->acknowledgment, peer.seq);
+  EXPECT_EQ(peer.next().acknowledgment, peer.seq);
 }
 
 TEST_F(InTimeWait, ResetDoesNotEndItEarly) {  // RFC 1337
   peer.give({kRst, peer.seq, 0, 0});
   peer.give_ack();
-  EXPECT_EQ(peer.take()->flags, kAck);
+  EXPECT_EQ(peer.next().flags, kAck);
 }
 
 TEST_F(InTimeWait, IsShort) {
   peer.pass(Flow::kTimeWait);
   peer.give_ack();
-  EXPECT_EQ(peer.take()->flags, kRst);
+  EXPECT_EQ(peer.next().flags, kRst);
 }
 
 TEST_F(InTimeWait, ANewerSynReusesTheTupleWithAHigherNumberOfOurs) {
@@ -378,7 +378,7 @@ TEST_F(InTimeWait, ANewerSynReusesTheTupleWithAHigherNumberOfOurs) {
 
 TEST_F(InTimeWait, AnOlderSynIsOnlyAcknowledged) {
   peer.give_syn(peer.seq - 10);
-  EXPECT_EQ(peer.take()->flags, kAck);
+  EXPECT_EQ(peer.next().flags, kAck);
   EXPECT_THAT(peer.events(), IsEmpty());
 }
 
@@ -388,7 +388,7 @@ TEST(Endpoint, TimeWaitGivesWayWhenTheTableIsFull) {
   RawPeer peer(config);
   peer.open();
   peer.endpoint.finish(peer.now, peer.flow);
-  EXPECT_EQ(peer.take()->flags, kAck | kFin);
+  EXPECT_EQ(peer.next().flags, kAck | kFin);
   peer.ack += 1;
   peer.give_fin();
   peer.tuple = tuple_v4(40001);
@@ -422,9 +422,9 @@ TEST(Endpoint, ASynInAConnectionIsChallenged) {  // RFC 5961 §4.2
   RawPeer peer;
   peer.open();
   peer.give_syn(peer.seq + 100);
-  EXPECT_EQ(peer.take()->flags, kAck);
+  EXPECT_EQ(peer.next().flags, kAck);
   peer.give_syn(peer.seq - 50000);
-  EXPECT_EQ(peer.take()->flags, kAck);
+  EXPECT_EQ(peer.next().flags, kAck);
   EXPECT_EQ(peer.endpoint.flows(), 1U);
 }
 
@@ -432,9 +432,9 @@ TEST(Endpoint, AcknowledgmentsOfTheFutureAndTheFarPastAreChallenged) {  // RFC 5
   RawPeer peer;
   peer.open();
   peer.give({kAck, peer.seq, peer.ack + 1, 1000, to_bytes(as_bytes("evil"))});
-  EXPECT_EQ(peer.take()->flags, kAck);
+  EXPECT_EQ(peer.next().flags, kAck);
   peer.give({kAck, peer.seq, peer.ack - (1U << 28), 1000, to_bytes(as_bytes("evil"))});
-  EXPECT_EQ(peer.take()->flags, kAck);
+  EXPECT_EQ(peer.next().flags, kAck);
   EXPECT_THAT(peer.events(), IsEmpty());
 }
 
@@ -523,7 +523,7 @@ TEST(Endpoint, InitialNumbersMoveWithTheClockAndDifferByTuple) {  // RFC 6528
     peer.now += later;
     peer.give_syn();
     peer.endpoint.accept(peer.now, peer.flow);
-    return peer.take()->sequence;
+    return peer.next().sequence;
   };
   EXPECT_EQ(initial(tuple_v4(), 4ms) - initial(tuple_v4(), 0ms), 1000U);
   EXPECT_NE(initial(tuple_v4(), 0ms), initial(tuple_v4(40001), 0ms));

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/block.hpp"
+#include "base/random.hpp"
 #include "tcp/endpoint.hpp"
 #include "wire/checksum.hpp"
 #include "wire/packet.hpp"

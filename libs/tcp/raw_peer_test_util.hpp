@@ -30,6 +30,12 @@ class RawPeer {
     if (!packet) return std::nullopt;
     return inspect(*packet);
   }
+  /// The same where one must come.
+  Seen next() {
+    auto seen = take();
+    EXPECT_TRUE(seen.has_value()) << "nothing was sent";
+    return seen ? *std::move(seen) : Seen{};
+  }
   /// Everything that wants to leave now.
   std::vector<Seen> take_all() {
     std::vector<Seen> all;
@@ -70,7 +76,12 @@ class RawPeer {
     seq += 1;
   }
   void give_ack(std::uint16_t window = 1000) { give({kAck, seq, ack, window}); }
-  void send(std::string_view text) { endpoint.send(now, flow, in_block(pool, as_bytes(text))); }
+  /// In slices of up to 64 KiB, each in a block of its own.
+  void send(std::string_view text) {
+    for (; !text.empty(); text.remove_prefix(std::min<std::size_t>(text.size(), 65536))) {
+      endpoint.send(now, flow, in_block(pool, as_bytes(text.substr(0, 65536))));
+    }
+  }
   [[nodiscard]] std::uint64_t drops(DropReason reason) const {
     return endpoint.drops()[static_cast<std::size_t>(reason)];
   }
