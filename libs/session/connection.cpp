@@ -43,6 +43,9 @@ ngtcp2_cid to_native(const ConnectionId& id) {
   return native;
 }
 
+/// RFC 9000 §18.2, max_ack_delay; the default of both sides.
+constexpr std::uint64_t kAckDelayMax = 25 * NGTCP2_MILLISECONDS;
+
 /// TLS alerts as QUIC transport errors (RFC 9001 §4.8).
 constexpr std::uint64_t kCryptoErrorFirst = 0x100;
 constexpr std::uint64_t kCryptoErrorLast = 0x1ff;
@@ -262,9 +265,7 @@ Instant Connection::next_timeout() const {
   Instant at = std::min(clock_.when(ngtcp2_conn_get_expiry(quic_)), last_heard_ + context_.config.idle_timeout);
   const Duration smoothed_rtt(static_cast<Duration::rep>(info_.smoothed_rtt));
   if (may_probe_early()) at = std::min(at, clock_.deadline(last_sent_, smoothed_rtt));
-  if (streams_.next_to_write() != nullptr && pacer_.paused_until() > last_sent_) {
-    at = std::min(at, pacer_.paused_until());
-  }
+  if (held_by_pacer_) at = std::min(at, pacer_.paused_until());
   return at;
 }
 
@@ -280,11 +281,18 @@ void Connection::handle_timeout(Instant now) {
   if (const int result = ngtcp2_conn_handle_expiry(quic_, own); result != 0) handle_error(now, result);
 }
 
-/// Lets the loss timer run out now.
+/// Lets the loss timer run out now. A delayed acknowledgement may be due before it; that one is let out first.
 void Connection::probe_early(Instant now) {
-  const std::uint64_t expiry = ngtcp2_conn_get_expiry(quic_);
-  if (expiry == UINT64_MAX || !clock_.jump_to(now, expiry)) return;
-  if (const int result = ngtcp2_conn_handle_expiry(quic_, clock_.at(now)); result != 0) handle_error(now, result);
+  clock_.handle_probed();
+  for (int timers = 0; timers < 2; ++timers) {
+    const std::uint64_t expiry = ngtcp2_conn_get_expiry(quic_);
+    const std::uint64_t own = clock_.at(now);
+    if (expiry == UINT64_MAX || !clock_.jump_to(now, expiry)) return;
+    if (const int result = ngtcp2_conn_handle_expiry(quic_, clock_.at(now)); result != 0) {
+      return handle_error(now, result);
+    }
+    if (expiry > own + kAckDelayMax) return;
+  }
 }
 
 void Connection::refresh_info(Instant now) {
@@ -327,7 +335,9 @@ std::optional<Transmit> Connection::poll_transmit(Instant now, MutableBytes buff
   if (ping_wanted_) ngtcp2_conn_set_keep_alive_timeout(quic_, 1);
   streams_.begin_write();
   TrainWriter train(buffer, pacer_.train_max(), ngtcp2_conn_get_path_max_tx_udp_payload_size(quic_));
-  fill_train(now, train);
+  const Pacer::Verdict verdict = pacer_.verdict(now);
+  fill_train(now, train, verdict);
+  held_by_pacer_ = verdict == Pacer::Verdict::HoldData && streams_.next_to_write() != nullptr;
   if (state_ == ConnectionState::Ended) return poll_close_packet(buffer);
   streams_.end_write();
   if (std::exchange(ping_wanted_, false)) ngtcp2_conn_set_keep_alive_timeout(quic_, UINT64_MAX);
@@ -338,9 +348,8 @@ std::optional<Transmit> Connection::poll_transmit(Instant now, MutableBytes buff
   return Transmit{path_, ByteView(buffer).first(train.size()), train.stride(), 0};
 }
 
-void Connection::fill_train(Instant now, TrainWriter& train) {
+void Connection::fill_train(Instant now, TrainWriter& train, Pacer::Verdict verdict) {
   const std::uint64_t own = clock_.at(now);
-  const Pacer::Verdict verdict = pacer_.verdict(now);
   for (MutableBytes room = train.room(); !room.empty(); room = train.room()) {
     const ngtcp2_ssize size = write_packet(room, own, verdict);
     if (size < 0) return handle_error(now, static_cast<int>(size));

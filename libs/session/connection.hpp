@@ -94,7 +94,7 @@ class Connection final : public TimerEntry {
   [[nodiscard]] bool may_probe_early() const;
   void refresh_info(Instant now);
   [[nodiscard]] ngtcp2_ssize write_packet(MutableBytes room, std::uint64_t own_time, Pacer::Verdict verdict);
-  void fill_train(Instant now, TrainWriter& train);
+  void fill_train(Instant now, TrainWriter& train, Pacer::Verdict verdict);
 
   ConnectionContext& context_;
   const SessionId session_;
@@ -113,6 +113,7 @@ class Connection final : public TimerEntry {
   Instant last_sent_;
   bool ping_wanted_ = false;
   bool probe_wanted_ = false;
+  bool held_by_pacer_ = false;
 
   std::uint64_t bytes_sent_ = 0;
   std::uint64_t bytes_received_ = 0;

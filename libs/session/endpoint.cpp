@@ -48,7 +48,8 @@ class Endpoint::Impl {
 
  private:
   void handle_datagram(const Path& path, MutableBytes datagram);
-  [[nodiscard]] std::optional<DropReason> accept(const Path& path, const PacketHeader& header);
+  [[nodiscard]] std::optional<DropReason> accept(const Path& path, const PacketHeader& header,
+                                                 std::size_t datagram_size);
   void after_input(Connection& connection, ConnectionState before);
   void displace(const Connection& newcomer);
   void rearm(Connection& connection);
@@ -96,7 +97,7 @@ void Endpoint::Impl::handle_datagram(const Path& path, MutableBytes datagram) {
   if (!header) return count(header.error());
   Connection* connection = ids_.find(header->destination);
   if (connection == nullptr) {
-    if (const auto refused = accept(path, *header)) return count(*refused);
+    if (const auto refused = accept(path, *header, datagram.size())) return count(*refused);
     connection = ids_.find(header->destination);
   }
   if (datagram.size() > kAckPacketMax && pool_.bytes_in_use() + kPoolReserve > pool_.bytes_max()) {
@@ -107,11 +108,13 @@ void Endpoint::Impl::handle_datagram(const Path& path, MutableBytes datagram) {
   after_input(*connection, before);
 }
 
-std::optional<DropReason> Endpoint::Impl::accept(const Path& path, const PacketHeader& header) {
+std::optional<DropReason> Endpoint::Impl::accept(const Path& path, const PacketHeader& header,
+                                                 std::size_t datagram_size) {
   if (config.role != Role::Connector || header.kind != PacketKind::Initial ||
       header.destination.route() != config.route) {
     return DropReason::UnknownConnection;
   }
+  if (datagram_size < kInitialDatagramMin) return DropReason::Truncated;
   if (header.token.empty()) return DropReason::KnockMissing;
   if (const auto refused = admission_.refuse_any()) return refused;
   const auto knock = knocks_->verify(now, header.token);

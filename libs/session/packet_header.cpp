@@ -24,7 +24,7 @@ std::optional<ConnectionId> read_connection_id(ByteReader& reader) {
   return ConnectionId::from(reader.view(ConnectionId::kSize));
 }
 
-std::expected<PacketHeader, DropReason> parse_long(std::uint8_t first, ByteReader& reader, std::size_t size) {
+std::expected<PacketHeader, DropReason> parse_long(std::uint8_t first, ByteReader& reader) {
   if (reader.u32() != kVersion1) return std::unexpected(DropReason::UnsupportedVersion);
   const std::uint8_t type = first & kLongTypeMask;
   if (type != kTypeInitial && type != kTypeHandshake) return std::unexpected(DropReason::UnsupportedVersion);
@@ -37,7 +37,7 @@ std::expected<PacketHeader, DropReason> parse_long(std::uint8_t first, ByteReade
   const std::uint64_t token_size = read_varint(reader);
   if (token_size > reader.remaining()) return std::unexpected(DropReason::Truncated);
   header.token = reader.view(static_cast<std::size_t>(token_size));
-  if (!reader.ok() || size < kInitialDatagramMin) return std::unexpected(DropReason::Truncated);
+  if (!reader.ok()) return std::unexpected(DropReason::Truncated);
   return header;
 }
 
@@ -47,7 +47,7 @@ std::expected<PacketHeader, DropReason> parse_packet_header(ByteView datagram) {
   ByteReader reader(datagram);
   const std::uint8_t first = reader.u8();
   if (!reader.ok() || (first & kFixedBit) == 0) return std::unexpected(DropReason::Truncated);
-  if ((first & kLongForm) != 0) return parse_long(first, reader, datagram.size());
+  if ((first & kLongForm) != 0) return parse_long(first, reader);
   const auto destination = ConnectionId::from(reader.view(ConnectionId::kSize));
   if (!destination) return std::unexpected(DropReason::Truncated);
   return PacketHeader{PacketKind::Short, *destination, {}, {}};

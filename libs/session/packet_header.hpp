@@ -21,7 +21,7 @@ struct PacketHeader {
   ByteView token;       ///< Initial only; points into the datagram
 };
 
-/// An Initial travels in a datagram of at least this size (RFC 9000 §14.1).
+/// A client's Initial travels in a datagram of at least this size (RFC 9000 §14.1).
 inline constexpr std::size_t kInitialDatagramMin = 1200;
 
 [[nodiscard]] std::expected<PacketHeader, DropReason> parse_packet_header(ByteView datagram);

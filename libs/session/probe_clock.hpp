@@ -39,9 +39,10 @@ class ProbeClock {
       return false;
     }
     skew_ += step;
-    interval_ = interval_ + interval_ / 3;
     return true;
   }
+  /// A probe was sent early: the next one comes somewhat later.
+  void handle_probed() { interval_ += interval_ / 3; }
   /// The peer was heard: the next outage starts afresh. True when this ends an outage.
   bool handle_heard() {
     const bool ended = interval_ != kFirstInterval;

@@ -84,7 +84,7 @@ struct Stream {
   bool closing = false;           ///< StreamClosed is queued
   bool readable_queued = false;
   bool writable_queued = false;
-  mutable bool writer_waits = false;  ///< writable() said zero: tell when that changes
+  mutable bool writer_waits = false;  ///< writable() said little: tell when that changes
 
   // Owned by Scheduler.
   SendClass send_class = SendClass::Idle;

@@ -77,9 +77,7 @@ void StreamSet::announce_readable(Stream& stream) {
 }
 
 void StreamSet::announce_writable(Stream& stream) {
-  // A quarter of hysteresis, so that a writer is not woken for every packet.
-  const std::size_t max = unsent_max(stream);
-  if (!stream.writer_waits || stream.writable_queued || stream.send.unsent() > max - max / 4) return;
+  if (!stream.writer_waits || stream.writable_queued || is_nearly_full(stream)) return;
   stream.writable_queued = true;
   events_.push(StreamWritable{session_, stream.id});
 }
@@ -169,13 +167,18 @@ std::size_t StreamSet::unsent_max(const Stream& stream) const {
   return static_cast<std::size_t>(std::clamp(congestion_window_, low, limits_.stream_unsent_max));
 }
 
+/// A quarter of hysteresis, so that a writer is not woken for every packet.
+bool StreamSet::is_nearly_full(const Stream& stream) const {
+  const std::size_t max = unsent_max(stream);
+  return stream.send.unsent() > max - max / 4;
+}
+
 std::size_t StreamSet::writable(StreamId id) const {
   const Stream* stream = find(id);
   if (stream == nullptr || stream->finish_queued || stream->write_ended) return 0;
   const std::size_t max = unsent_max(*stream);
-  if (stream->send.unsent() < max) return max - stream->send.unsent();
-  stream->writer_waits = true;
-  return 0;
+  stream->writer_waits |= is_nearly_full(*stream);
+  return max - std::min(max, stream->send.unsent());
 }
 
 std::expected<void, StreamError> StreamSet::write(StreamId id, Slice bytes) {
@@ -183,7 +186,7 @@ std::expected<void, StreamError> StreamSet::write(StreamId id, Slice bytes) {
   if (stream == nullptr) return std::unexpected(StreamError::UnknownStream);
   if (stream->finish_queued || stream->write_ended) return std::unexpected(StreamError::Finished);
   stream->send.push(std::move(bytes));
-  if (stream->send.unsent() >= unsent_max(*stream)) stream->writer_waits = true;
+  stream->writer_waits |= is_nearly_full(*stream);
   scheduler_.activate(*stream);
   return {};
 }

@@ -80,6 +80,7 @@ class StreamSet {
   void maybe_close(Stream& stream);
   void forget(StreamId id);
   [[nodiscard]] std::size_t unsent_max(const Stream& stream) const;
+  [[nodiscard]] bool is_nearly_full(const Stream& stream) const;
 
   const SessionId session_;
   const Limits& limits_;

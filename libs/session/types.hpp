@@ -104,7 +104,7 @@ struct StreamReadable {
   SessionId session;
   StreamId stream;
 };
-/// writable() has become non-zero after it was zero.
+/// A quarter of the stream's bound is free again, after writable() or write() had found less than that free.
 struct StreamWritable {
   SessionId session;
   StreamId stream;
