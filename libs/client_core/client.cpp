@@ -30,6 +30,7 @@ Client::Client(ClientConfig config, BlockPool& pool, RandomSource& random)
       names_(directory_),
       dns_(addresses_, names_, random, tcp_, pool),
       relay_(&identity::hmac_sha256, random) {
+  dns_.set_answers_ipv6(config_.ipv6);
   names_.set_server_host(model::DnsName::parse(config_.server_host));
 }
 

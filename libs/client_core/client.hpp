@@ -36,6 +36,7 @@ struct ClientConfig {
   std::string server_host;  ///< never answered with a virtual address
   resolver::VirtualNetwork network;
   std::uint16_t mtu = 1500;
+  bool ipv6 = true;  ///< whether names get AAAA answers: not where the host has IPv6 switched off
   session::Limits session_limits;
   PeersConfig peers;
   FlowsConfig flows;
@@ -110,6 +111,9 @@ class Client {
   /// Questions for other name servers and their answers; settle() afterwards.
   [[nodiscard]] resolver::Forwarder& forwarder() { return dns_.forwarder(); }
   [[nodiscard]] resolver::AddressPool& addresses() { return addresses_; }
+  [[nodiscard]] const resolver::VirtualNetwork& network() const { return addresses_.network(); }
+  /// True once the controller has said what there is.
+  [[nodiscard]] bool is_loaded() const { return directory_.is_loaded(); }
 
   // --- state ---------------------------------------------------------------------------------------------------------
   [[nodiscard]] std::vector<IpPrefix> wanted_routes() const;

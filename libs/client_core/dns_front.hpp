@@ -51,6 +51,7 @@ class DnsFront {
            BlockPool& blocks)
       : resolver_(pool, names), forwarder_(random), tcp_(tcp), blocks_(blocks) {}
 
+  void set_answers_ipv6(bool answers) { resolver_.set_answers_ipv6(answers); }
   void handle_datagram(Instant now, const SocketAddress& from, const SocketAddress& to, ByteView message);
   /// A connection to the resolver's port 53.
   void handle_incoming(Instant now, tcp::FlowId flow);

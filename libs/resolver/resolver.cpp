@@ -63,7 +63,8 @@ Resolution Resolver::resolve(Instant now, ByteView message, wire::DnsTransport t
 
 wire::DnsReply Resolver::answer_for(Instant now, const model::DnsName& name, wire::DnsType type) {
   wire::DnsReply reply{wire::DnsRcode::NoError, {}, kTtlSeconds, true};
-  if (type != wire::DnsType::A && type != wire::DnsType::Aaaa) {
+  const bool is_ours = type == wire::DnsType::A || (type == wire::DnsType::Aaaa && answers_ipv6_);
+  if (!is_ours) {
     count(ResolverCount::NoData);
     return reply;
   }

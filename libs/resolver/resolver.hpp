@@ -44,6 +44,8 @@ class Resolver {
   /// Both outlive the resolver.
   Resolver(AddressPool& pool, const NameDirectory& names) : pool_(pool), names_(names) {}
 
+  /// Without, AAAA questions get NODATA.
+  void set_answers_ipv6(bool answers) { answers_ipv6_ = answers; }
   [[nodiscard]] Resolution resolve(Instant now, ByteView message, wire::DnsTransport transport);
   [[nodiscard]] const std::array<std::uint64_t, static_cast<std::size_t>(ResolverCount::kCount)>& counts() const {
     return counts_;
@@ -56,6 +58,7 @@ class Resolver {
 
   AddressPool& pool_;
   const NameDirectory& names_;
+  bool answers_ipv6_ = true;
   std::array<std::uint64_t, static_cast<std::size_t>(ResolverCount::kCount)> counts_{};
 };
 

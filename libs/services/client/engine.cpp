@@ -1,0 +1,328 @@
+#include "services/client/engine.hpp"
+
+#include <sys/epoll.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <array>
+
+namespace postern::client {
+
+namespace {
+
+/// Per turn; what is left is read in the next one, after both sides have been served.
+constexpr int kTunPacketsPerTurn = 64;
+constexpr int kTrainsPerTurn = 32;
+/// How often the host's addresses, routes and resolv.conf are looked at.
+constexpr Duration kLookInterval = std::chrono::seconds(3);
+/// A pause when no block is free: the kernels on both sides hold the data meanwhile.
+constexpr int kLooksBeforeTrim = 3;
+constexpr std::uint64_t kQuietBytes = 64 * 1024;
+constexpr Duration kNoBlockPause = std::chrono::milliseconds(2);
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "";
+}
+
+ClientConfig client_config(const EngineConfig& config, const resolver::VirtualNetwork& network, bool has_ipv6) {
+  ClientConfig client;
+  client.credentials = {config.key.to_pkcs8(), identity::self_signed_certificate(config.key, runtime::wall_now())};
+  client.device = config.key.public_key().digest();
+  client.software = config.software;
+  client.server_host = config.sign_in.server.host;
+  client.network = network;
+  client.ipv6 = has_ipv6;
+  client.mtu = TunLink::kMtu;
+  return client;
+}
+
+}  // namespace
+
+std::expected<std::unique_ptr<Engine>, Problem> Engine::start(EngineConfig config, Parts parts, Ended ended) {
+  auto routing = runtime::Routing::open();
+  if (!routing) return std::unexpected(Problem{config::ExitCode::NotPermitted, routing.error().text});
+  const auto host = observe_host(*routing, 0);
+  if (!host) return std::unexpected(Problem{config::ExitCode::Failure, host.error()});
+  const Instant now = runtime::monotonic_now();
+  const auto saved = parts.store.load_names(now, runtime::wall_now());
+  const auto previous = saved ? std::optional(saved->network) : std::nullopt;
+  std::vector<IpPrefix> taken = host->present;
+  taken.insert(taken.end(), config.avoid.begin(), config.avoid.end());
+  auto network = resolver::choose_virtual_network(taken, previous, parts.random);
+  if (!network && !config.avoid.empty()) {
+    // Resources cover all candidates; names win inside the range then, as nothing better is left.
+    config.keeps_range = true;
+    network = resolver::choose_virtual_network(host->present, previous, parts.random);
+  }
+  if (!network) {
+    return std::unexpected(Problem{config::ExitCode::Conflict,
+                                   "every address range that could stand for names is in use on this host: "
+                                   "free 100.96.0.0/12 or 198.18.0.0/15"});
+  }
+  auto tun = TunLink::open(config.tun_name, *network, *routing);
+  if (!tun) return std::unexpected(tun.error());
+  auto udp = runtime::UdpSocket::open({*IpAddress::parse("::"), 0}, {});
+  if (!udp) udp = runtime::UdpSocket::open({*IpAddress::parse("0.0.0.0"), 0}, {});
+  if (!udp) return std::unexpected(Problem{config::ExitCode::Failure, udp.error().text});
+  ClientConfig client = client_config(config, *network, tun->has_ipv6());
+  std::unique_ptr<Engine> engine(new Engine(std::move(config), parts, std::move(ended), std::move(*routing),
+                                            std::move(*tun), std::move(*udp), std::move(client)));
+  if (saved) engine->client_.addresses().restore(saved->names);
+  engine->host_ = *host;
+  engine->next_look_ = now + kLookInterval;
+  engine->start_control();
+  return engine;
+}
+
+Engine::Engine(EngineConfig config, Parts parts, Ended ended, runtime::Routing routing, TunLink tun,
+               runtime::UdpSocket udp, ClientConfig client)
+    : config_(std::move(config)),
+      parts_(parts),
+      ended_(std::move(ended)),
+      routing_(std::move(routing)),
+      tun_(std::move(tun)),
+      udp_(std::move(udp)),
+      client_(std::move(client), parts.pool, parts.random),
+      upstream_(parts.loop, client_.forwarder()) {
+  parts_.loop.add(tun_.device().fd(), EPOLLIN | EPOLLET, [this](std::uint32_t) { tun_readable_ = true; });
+  parts_.loop.add(udp_.fd(), EPOLLIN | EPOLLOUT | EPOLLET, [this](std::uint32_t events) {
+    if ((events & EPOLLOUT) != 0) udp_.flush();
+    if ((events & ~static_cast<std::uint32_t>(EPOLLOUT)) != 0) udp_readable_ = true;
+  });
+  parts_.loop.add_participant(*this);
+}
+
+Engine::~Engine() {
+  stop();
+  parts_.loop.remove_participant(*this);
+  parts_.loop.remove(udp_.fd());
+  parts_.loop.remove(tun_.device().fd());
+}
+
+void Engine::stop() {
+  if (std::exchange(is_stopped_, true)) return;
+  if (control_) control_->stop();
+  const Instant now = runtime::monotonic_now();
+  client_.close(now);
+  write_tun(now);
+  write_udp(now);
+  save_names(now);
+  const auto restored = parts_.dns.remove();
+  if (!restored) parts_.log.error("DNS could not be put back: " + restored.error());
+}
+
+ClientStatus Engine::status() const { return client_.status(runtime::monotonic_now()); }
+
+void Engine::end(EngineEnded::Kind kind, std::string reason, std::vector<IpPrefix> avoid) {
+  if (std::exchange(has_ended_, true)) return;
+  // In a task: whoever is told destroys this object.
+  EngineEnded event{kind, std::move(reason), std::move(avoid)};
+  (void)parts_.loop.post([ended = ended_, event = std::move(event)] { ended(event); });
+}
+
+// --- control channel -------------------------------------------------------------------------------------------------
+
+void Engine::start_control() {
+  runtime::ControlConfig control;
+  control.server = config_.sign_in.server;
+  control.trust = config_.sign_in.trust;
+  control.role = wire::AGENT_ROLE_CLIENT;
+  control.key = config_.key;
+  control.expected_network = config_.sign_in.network;
+  control.software = config_.software;
+  control.hostname = host_name();
+  control_ = std::make_unique<runtime::ControlClient>(std::move(control), parts_.loop,
+                                                      [this](runtime::ControlEvent event) { handle_control(event); });
+  control_->start();
+}
+
+void Engine::handle_control(runtime::ControlEvent event) {
+  const Instant now = parts_.loop.now();
+  if (std::holds_alternative<runtime::ControlUp>(event)) {
+    last_failure_.clear();
+    client_.handle_control_up(now);
+    parts_.log.info("The control channel is up");
+  } else if (const auto* down = std::get_if<runtime::ControlDown>(&event)) {
+    handle_control_down(*down);
+  } else {
+    client_.handle_control_message(now, std::get<wire::ControllerMessage>(event));
+    control_->set_known_version(client_.known_version());
+  }
+}
+
+void Engine::handle_control_down(const runtime::ControlDown& down) {
+  // The first failure of a kind is news, its repetitions are not.
+  if (down.reason != last_failure_) parts_.log.warn("The control channel is down: " + down.reason);
+  last_failure_ = down.reason;
+  client_.handle_control_down(parts_.loop.now(), down.reason);
+  if (!down.final) return;
+  const bool is_sign_in = down.failure == runtime::ControlFailure::Denied && down.code == 401;
+  end(is_sign_in ? EngineEnded::Kind::SignInEnded : EngineEnded::Kind::Refused, down.reason);
+}
+
+// --- data ------------------------------------------------------------------------------------------------------------
+
+void Engine::read_tun(Instant now) {
+  for (int i = 0; tun_readable_ && i < kTunPacketsPerTurn; ++i) {
+    // A block that somebody still holds (payload on its way) is left to him, and the next packet gets another one.
+    if (!tun_block_ || !tun_block_.is_unshared()) {
+      tun_block_ = Buffer();
+      tun_block_ = parts_.pool.acquire(BlockClass::Large);
+    }
+    if (!tun_block_) return;
+    std::array<std::uint8_t, runtime::TunDevice::kVnetSize> vnet{};
+    const auto size = tun_.device().read(vnet, tun_block_.bytes());
+    if (!size) {
+      tun_readable_ = false;
+      return;
+    }
+    client_.handle_tun_packet(now, vnet, tun_block_.slice(0, *size));
+  }
+}
+
+void Engine::read_udp(Instant now) {
+  for (int i = 0; udp_readable_ && i < kTrainsPerTurn; ++i) {
+    const auto received = udp_.receive(receive_buffer_.bytes());
+    if (!received) {
+      udp_readable_ = false;
+      return;
+    }
+    client_.handle_train(now, received->from, receive_buffer_.bytes().first(received->size), received->stride,
+                         received->ecn);
+  }
+}
+
+void Engine::write_tun(Instant now) {
+  std::array<ByteView, runtime::TunDevice::kPiecesMax> pieces;
+  while (client_.poll_tun(now, packet_)) {
+    std::size_t count = 0;
+    pieces[count++] = packet_.vnet;
+    if (packet_.headers_size > 0) pieces[count++] = ByteView(packet_.headers).first(packet_.headers_size);
+    for (std::size_t i = 0; i < packet_.payload_slices; ++i) pieces[count++] = packet_.payload[i].view();
+    tun_.device().write(std::span(pieces).first(count));
+    for (std::size_t i = 0; i < packet_.payload_slices; ++i) packet_.payload[i] = Slice();
+  }
+}
+
+void Engine::write_udp(Instant now) {
+  while (!udp_.is_blocked()) {
+    const auto train = client_.poll_transmit(now, transmit_buffer_.bytes());
+    if (!train) return;
+    udp_.send(train->path.remote, train->bytes, train->stride, train->ecn);
+  }
+}
+
+void Engine::end_turn(Instant now) {
+  if (is_stopped_) return;
+  read_udp(now);
+  read_tun(now);
+  if (const auto due = client_.next_timeout(); due && *due <= now) client_.handle_timeout(now);
+  client_.settle(now);
+  upstream_.settle(now);
+  client_.settle(now);
+  write_tun(now);
+  write_udp(now);
+  handle_outputs(now);
+  if (now >= next_look_) look_at_host(now);
+  if (std::exchange(routes_dirty_, false)) {
+    apply_dns();
+    apply_routes();
+  }
+}
+
+std::optional<Instant> Engine::next_timeout() const {
+  if (is_stopped_) return std::nullopt;
+  if (udp_readable_) return Instant{};
+  if (tun_readable_) return tun_block_ ? Instant{} : parts_.loop.now() + kNoBlockPause;
+  const auto due = client_.next_timeout();
+  return due ? std::min(*due, next_look_) : next_look_;
+}
+
+void Engine::handle_outputs(Instant now) {
+  while (const auto output = client_.poll_output()) {
+    if (const auto* send = std::get_if<SendToController>(&*output)) {
+      control_->send(send->message);
+    } else if (std::holds_alternative<RoutesChanged>(*output)) {
+      routes_dirty_ = true;
+    } else if (std::holds_alternative<NeedFullUpdate>(*output)) {
+      end(EngineEnded::Kind::Restart, "the controller's update did not fit what is held here");
+    } else if (const auto* note = std::get_if<Note>(&*output)) {
+      parts_.log.log(note->is_warning ? runtime::LogLevel::Warn : runtime::LogLevel::Info, note->text);
+    }
+  }
+  const ClientState state = client_.state(now);
+  if (state == std::exchange(reported_, state)) return;
+  parts_.log.info("The client is " + std::string(to_string(state)));
+}
+
+// --- host ------------------------------------------------------------------------------------------------------------
+
+void Engine::look_at_host(Instant now) {
+  next_look_ = now + kLookInterval;
+  if (client_.addresses().generation() != saved_generation_) save_names(now);
+  trim_when_idle();
+  if (parts_.dns.is_installed()) apply_dns();
+  const auto view = observe_host(routing_, tun_.device().index());
+  if (!view || *view == host_) return;
+  host_ = *view;
+  parts_.log.info("The host's network has changed");
+  client_.handle_network_change(now);
+  control_->reconnect_now();
+  routes_dirty_ = true;
+}
+
+/// Blocks of a burst go back to the kernel once nothing has moved for a while.
+void Engine::trim_when_idle() {
+  const std::uint64_t moved = udp_.counters().bytes_sent + udp_.counters().bytes_received;
+  const bool is_quiet = moved - std::exchange(moved_, moved) < kQuietBytes;
+  quiet_looks_ = is_quiet ? quiet_looks_ + 1 : 0;
+  if (quiet_looks_ == kLooksBeforeTrim) parts_.pool.trim();
+}
+
+void Engine::save_names(Instant now) {
+  saved_generation_ = client_.addresses().generation();
+  parts_.store.save_names(now, runtime::wall_now(), {client_.addresses().network(), client_.addresses().names()});
+}
+
+std::vector<IpPrefix> Engine::protected_prefixes() const {
+  std::vector<IpPrefix> prefixes;
+  const auto protect = [&](const IpAddress& address) {
+    prefixes.push_back(IpPrefix::containing(address, address.is_v4() ? 32 : 128));
+  };
+  for (const IpAddress& gateway : host_.gateways) protect(gateway);
+  for (const IpAddress& relay : client_.relay_addresses()) protect(relay);
+  for (const std::string& text : config_.sign_in.server.fixed_addresses) {
+    if (const auto address = IpAddress::parse(text)) protect(*address);
+  }
+  const auto resolver = client_.network().resolver(IpFamily::V4);
+  for (const IpAddress& server : parts_.dns.previous_servers(resolver)) protect(server);
+  return prefixes;
+}
+
+void Engine::apply_routes() {
+  const auto& network = client_.network();
+  std::vector<IpPrefix> wanted = client_.wanted_routes();
+  std::vector<IpPrefix> taken(wanted.begin() + 2, wanted.end());  // Resources; the first two are the ranges themselves
+  taken.insert(taken.end(), host_.present.begin(), host_.present.end());
+  for (const IpPrefix& prefix : taken) {
+    const bool collides = network.v4.overlaps(prefix) || network.v6.overlaps(prefix);
+    if (!collides || prefix.length() == 0 || config_.keeps_range) continue;
+    return end(EngineEnded::Kind::Restart, "the range of virtual addresses is in use: " + prefix.to_string(), taken);
+  }
+  tun_.apply(routing_, plan_routes({std::move(wanted), protected_prefixes()}), parts_.log);
+}
+
+void Engine::apply_dns() {
+  if (!client_.is_loaded()) return;
+  const IpAddress resolver = client_.network().resolver(IpFamily::V4);
+  const auto written = parts_.dns.ensure(resolver);
+  if (!written) return parts_.log.error("DNS for resources does not work: " + written.error());
+  std::vector<SocketAddress> servers;
+  for (const IpAddress& server : parts_.dns.previous_servers(resolver)) servers.push_back({server, 53});
+  if (servers == client_.forwarder().servers()) return;
+  client_.forwarder().set_servers(std::move(servers));
+  routes_dirty_ = true;
+}
+
+}  // namespace postern::client

@@ -1,0 +1,127 @@
+// A connected client: the core joined to TUN, UDP socket, control channel and the host's routes and DNS.
+//
+// It lives from connect to disconnect, on the data thread. A turn reads what has come (within a budget, so that TUN and
+// network take turns), lets the core settle, and writes everything that came out of it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "base/block.hpp"
+#include "client_core/client.hpp"
+#include "runtime/http/control_client.hpp"
+#include "runtime/loop/event_loop.hpp"
+#include "runtime/os/log.hpp"
+#include "runtime/tun/routing.hpp"
+#include "runtime/udp/udp_socket.hpp"
+#include "services/client/dns_setup.hpp"
+#include "services/client/host_view.hpp"
+#include "services/client/io_buffer.hpp"
+#include "services/client/state_store.hpp"
+#include "services/client/tun_link.hpp"
+#include "services/client/upstream_dns.hpp"
+
+namespace postern::client {
+
+struct EngineConfig {
+  SignIn sign_in;
+  identity::PrivateKey key;
+  std::string tun_name;
+  std::string software;
+  std::vector<IpPrefix> avoid{};  ///< what the range of virtual addresses collided with before
+  bool keeps_range = false;       ///< no better range exists
+};
+
+/// Why an engine cannot go on by itself.
+struct EngineEnded {
+  enum class Kind : std::uint8_t {
+    SignInEnded,  ///< the server does not know this device (any more): a person must sign in
+    Refused,      ///< final for another reason
+    Restart,      ///< the virtual range collides with something new, or the state has to be fetched afresh
+  };
+  Kind kind = Kind::Refused;
+  std::string reason;
+  std::vector<IpPrefix> avoid{};  ///< Restart: for EngineConfig
+};
+
+class Engine final : public runtime::TurnParticipant {
+ public:
+  struct Parts {
+    runtime::EventLoop& loop;
+    runtime::Logger& log;
+    RandomSource& random;
+    BlockPool& pool;
+    const StateStore& store;
+    DnsSetup& dns;
+  };
+  using Ended = std::function<void(EngineEnded)>;
+
+  /// `ended` is called on the loop, in a task of its own.
+  [[nodiscard]] static std::expected<std::unique_ptr<Engine>, Problem> start(EngineConfig config, Parts parts,
+                                                                             Ended ended);
+  ~Engine() override;
+
+  [[nodiscard]] ClientStatus status() const;
+  [[nodiscard]] std::size_t route_count() const { return tun_.routes().size(); }
+  /// Says goodbye to the connectors, restores DNS. The destructor does the rest.
+  void stop();
+
+  void end_turn(Instant now) override;
+  [[nodiscard]] std::optional<Instant> next_timeout() const override;
+
+ private:
+  Engine(EngineConfig config, Parts parts, Ended ended, runtime::Routing routing, TunLink tun, runtime::UdpSocket udp,
+         ClientConfig client);
+
+  void start_control();
+  void handle_control(runtime::ControlEvent event);
+  void handle_control_down(const runtime::ControlDown& down);
+  void end(EngineEnded::Kind kind, std::string reason, std::vector<IpPrefix> avoid = {});
+
+  // data
+  void read_tun(Instant now);
+  void read_udp(Instant now);
+  void write_tun(Instant now);
+  void write_udp(Instant now);
+  void handle_outputs(Instant now);
+
+  // host
+  void look_at_host(Instant now);
+  void apply_routes();
+  void apply_dns();
+  void save_names(Instant now);
+  void trim_when_idle();
+  [[nodiscard]] std::vector<IpPrefix> protected_prefixes() const;
+
+  EngineConfig config_;
+  Parts parts_;
+  Ended ended_;
+  runtime::Routing routing_;
+  TunLink tun_;
+  runtime::UdpSocket udp_;
+  Client client_;
+  UpstreamDns upstream_;
+  std::unique_ptr<runtime::ControlClient> control_;
+  HostView host_;
+
+  IoBuffer receive_buffer_;
+  IoBuffer transmit_buffer_;
+  Buffer tun_block_;
+  tcp::Packet packet_;
+  bool tun_readable_ = true;
+  bool udp_readable_ = true;
+  bool routes_dirty_ = false;
+  bool has_ended_ = false;
+  bool is_stopped_ = false;
+  ClientState reported_ = ClientState::Connecting;
+  std::string last_failure_;
+  std::uint64_t saved_generation_ = 0;
+  Instant next_look_;
+  std::uint64_t moved_ = 0;
+  int quiet_looks_ = 0;
+};
+
+}  // namespace postern::client

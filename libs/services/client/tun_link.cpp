@@ -1,0 +1,64 @@
+#include "services/client/tun_link.hpp"
+
+#include <algorithm>
+
+namespace postern::client {
+
+namespace {
+
+Problem problem_of(const runtime::TunError& error) {
+  switch (error.kind) {
+    case runtime::TunErrorKind::Missing:
+    case runtime::TunErrorKind::NoPermission: return {config::ExitCode::NotPermitted, error.text};
+    case runtime::TunErrorKind::Busy: return {config::ExitCode::AlreadyRunning, error.text};
+    case runtime::TunErrorKind::Failed: break;
+  }
+  return {config::ExitCode::Failure, error.text};
+}
+
+}  // namespace
+
+std::expected<void, Problem> TunLink::probe(const std::string& name) {
+  const auto device = runtime::TunDevice::open(name);
+  if (!device) return std::unexpected(problem_of(device.error()));
+  return {};
+}
+
+std::expected<TunLink, Problem> TunLink::open(const std::string& name, const resolver::VirtualNetwork& network,
+                                              runtime::Routing& routing) {
+  auto device = runtime::TunDevice::open(name);
+  if (!device) return std::unexpected(problem_of(device.error()));
+  TunLink link(std::move(*device));
+  const std::uint32_t index = link.device_.index();
+  const auto failed = [](const runtime::RoutingError& error) {
+    return std::unexpected(Problem{config::ExitCode::NotPermitted, error.text});
+  };
+  if (const auto up = routing.set_up(index, kMtu, kQueueLength); !up) return failed(up.error());
+  const auto v4 = routing.add_address(index, network.device(IpFamily::V4), 32);
+  if (!v4) return failed(v4.error());
+  link.has_ipv6_ = routing.add_address(index, network.device(IpFamily::V6), 128).has_value();
+  return link;
+}
+
+void TunLink::apply(runtime::Routing& routing, const RoutePlan& plan, runtime::Logger& log) {
+  for (auto route = routes_.begin(); route != routes_.end();) {
+    if (plan.routes.contains(*route)) {
+      ++route;
+      continue;
+    }
+    (void)routing.remove_route(device_.index(), *route);
+    route = routes_.erase(route);
+  }
+  for (const IpPrefix& route : plan.routes) {
+    if (routes_.contains(route) || (route.address().is_v6() && !has_ipv6_)) continue;
+    const auto added = routing.add_route(device_.index(), route, {});
+    if (added) {
+      routes_.insert(route);
+      refused_.erase(route);
+    } else if (refused_.insert(route).second) {
+      log.warn("A route could not be added: " + added.error().text, {{"route", route.to_string()}});
+    }
+  }
+}
+
+}  // namespace postern::client
