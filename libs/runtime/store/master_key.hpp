@@ -1,5 +1,5 @@
-// The master key: 32 bytes in a file of its own (0600), under which secrets at rest are sealed. It protects backups of the
-// database, which never contain it, and not a server that was taken over.
+// The master key: 32 bytes in a file of its own (0600), under which secrets at rest are sealed. It protects backups of
+// the database, which never contain it, and not a server that was taken over.
 #pragma once
 
 #include <cstdint>
@@ -19,11 +19,11 @@ namespace postern::runtime {
 enum class MasterKeyErrorKind : std::uint8_t {
   NotFound,
   Exists,
-  TooOpen,     ///< others may read or write it: mode is not 0600 or 0400, or another user owns it
-  Malformed,   ///< not 64 hexadecimal digits and a newline
+  TooOpen,    ///< others may read or write it: mode is not 0600 or 0400, or another user owns it
+  Malformed,  ///< not 64 hexadecimal digits and a newline
   Unreadable,
   Io,
-  WrongKey,    ///< a secret was sealed under another master key, or is damaged
+  WrongKey,  ///< a secret was sealed under another master key, or is damaged
 };
 struct MasterKeyError {
   MasterKeyErrorKind kind;
@@ -38,7 +38,8 @@ struct MasterKeyError {
 /// Bound to its Network and name: a sealed secret cannot be moved to another row.
 [[nodiscard]] controller::SecretRecord seal_secret(const identity::SealKey& master, model::NetworkId network,
                                                    std::string_view name, ByteView plain, RandomSource& random);
-[[nodiscard]] std::expected<Bytes, MasterKeyError> open_secret(const identity::SealKey& master, model::NetworkId network,
+[[nodiscard]] std::expected<Bytes, MasterKeyError> open_secret(const identity::SealKey& master,
+                                                               model::NetworkId network,
                                                                const controller::SecretRecord& secret);
 
 }  // namespace postern::runtime

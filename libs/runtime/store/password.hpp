@@ -19,8 +19,8 @@ inline constexpr std::size_t kPasswordSizeMin = 8;
 [[nodiscard]] std::string password_problem(std::string_view password);
 
 [[nodiscard]] std::string hash_password(std::string_view password, RandomSource& random);
-/// Compares in constant time. For an empty or malformed `encoded` (an unknown account, no password set) it works as long
-/// as for a real one and says no.
+/// Compares in constant time. For an empty or malformed `encoded` (an unknown account, no password set) it works as
+/// long as for a real one and says no.
 [[nodiscard]] bool verify_password(std::string_view password, std::string_view encoded);
 /// True when `encoded` was made with other parameters than today's: hash again at the next sign-in.
 [[nodiscard]] bool needs_rehash(std::string_view encoded);

@@ -5,10 +5,10 @@
 // sets whose commit() returned, and perhaps one more whose answer was not given yet. Audit entries are committed with
 // the change that they tell of; flow records are appended apart from it.
 //
-// Every table has the Network in its key and no statement can be written without one. Migrations are the numbered files of
-// schema/migrations, embedded in the program. At open() an older file is copied first (FILE.before-N), migrated step by
-// step, each in a transaction that ends with a check of the schema's hash against a fresh database, and put back from
-// the copy when a step fails.
+// Every table has the Network in its key and no statement can be written without one. Migrations are the numbered files
+// of schema/migrations, embedded in the program. At open() an older file is copied first (FILE.before-N), migrated step
+// by step, each in a transaction that ends with a check of the schema's hash against a fresh database, and put back
+// from the copy when a step fails.
 //
 // A Store belongs to one thread. A lock file (FILE.lock, flock) keeps a second server off; reading with the sqlite3
 // program stays possible.
