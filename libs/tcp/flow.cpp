@@ -78,7 +78,7 @@ ByteView Flow::held_syn() const {
 void Flow::accept(Sequence initial, const FlowSettings& settings, Instant now) {
   if (state_ != FlowState::Held) return;
   move_to(FlowState::SynReceived);
-  receive_.start(peer_initial_, settings.receive_window, peer_scales_);
+  receive_.start(peer_initial_, settings.receive_window, peer_scales_, peer_mss_);
   send_.start(initial + 1, peer_mss_, peer_scale_);
   send_.set_window(peer_initial_, Sequence(0), peer_window_);
   syn_ack_due_ = true;
@@ -95,7 +95,7 @@ bool Flow::is_receiving() const {
 }
 
 void Flow::grant(std::size_t bytes) {
-  if (is_receiving()) receive_.grant(bytes, send_.mss());
+  if (is_receiving()) receive_.grant(bytes);
 }
 
 void Flow::finish(Instant now) {

@@ -7,6 +7,8 @@ namespace postern::tcp {
 namespace {
 
 constexpr std::uint32_t kFieldMax = 0xffff;
+/// A window that opens by less makes the kernel cut its trains (up to 64 KiB) into pieces that cost as much.
+constexpr std::uint32_t kUpdateMin = 32 * 1024;
 
 }  // namespace
 
@@ -16,7 +18,8 @@ std::uint8_t ReceiveSide::scale_for(std::uint32_t window) {
   return scale;
 }
 
-void ReceiveSide::start(Sequence irs, std::uint32_t window, bool scaled) {
+void ReceiveSide::start(Sequence irs, std::uint32_t window, bool scaled, std::uint16_t mss) {
+  mss_ = mss;
   next_ = irs + 1;
   edge_ = next_;
   scale_ = scaled ? scale_for(window) : 0;
@@ -43,26 +46,26 @@ ReceiveSide::Taken ReceiveSide::take(Sequence sequence, std::size_t size) {
   return taken;
 }
 
-void ReceiveSide::grant(std::size_t bytes, std::uint32_t mss) {
+void ReceiveSide::grant(std::size_t bytes) {
   held_ -= static_cast<std::uint32_t>(std::min<std::size_t>(bytes, held_));
-  // Far from the edge the peer does not wait for news: then every quarter; near it, every two segments (RFC 9293
-  // §3.8.6.2.2 asks for one segment or half the window).
+  // Far from the edge the peer does not wait for news: then every quarter; near it, a train or half the window.
   const auto left = static_cast<std::uint32_t>(std::max(0, edge_ - next_));
-  const auto gain = edge_wanted() - edge_;
-  const std::uint32_t enough = left >= window_ / 2 ? window_ / 4 : std::min(2 * mss, window_ / 2);
-  if (gain >= static_cast<std::int32_t>(enough)) update_due_ = true;
+  const std::uint32_t enough = left >= window_ / 2 ? window_ / 4 : std::min(kUpdateMin, window_ / 2);
+  if (edge_wanted() - edge_ >= static_cast<std::int32_t>(std::max(1U, enough))) update_due_ = true;
 }
 
 std::uint16_t ReceiveSide::advertise() {
   update_due_ = false;
-  const Sequence wanted = held_ > window_ ? next_ : edge_wanted();
-  const Sequence target = wanted > edge_ ? wanted : edge_;
+  // Opened by a segment or half the window at least (RFC 9293 §3.8.6.2.2), and never taken back.
+  const auto gain_min = static_cast<std::int32_t>(std::min<std::uint32_t>(mss_, window_ / 2));
+  const Sequence wanted = edge_wanted();
+  const Sequence target = wanted - edge_ >= std::max(1, gain_min) ? wanted : edge_;
   const auto open = static_cast<std::uint32_t>(std::max(0, target - next_));
   std::uint32_t field = open >> scale_;
   // A promise is rounded up where rounding down would take part of it back.
   if (next_ + (field << scale_) < edge_) {
-    const std::uint32_t up = field + 1;
-    if (next_ + (up << scale_) - wanted <= static_cast<std::int32_t>(kEdgeLoan)) field = up;
+    const Sequence up = next_ + ((field + 1) << scale_);
+    if (up - wanted <= static_cast<std::int32_t>(kEdgeLoan)) ++field;
   }
   field = std::min(field, kFieldMax);
   const Sequence promised = next_ + (field << scale_);

@@ -18,8 +18,9 @@ class ReceiveSide {
   /// Most that rounding up may add to the window of EndpointConfig.
   static constexpr std::uint32_t kEdgeLoan = 4096;
 
-  /// `irs` is the peer's initial sequence number; `scaled` says whether both sides scale their windows.
-  void start(Sequence irs, std::uint32_t window, bool scaled);
+  /// `irs` is the peer's initial sequence number; `scaled` says whether both sides scale their windows; `mss` is what
+  /// the peer sends in one segment.
+  void start(Sequence irs, std::uint32_t window, bool scaled, std::uint16_t mss);
 
   [[nodiscard]] Sequence next() const { return next_; }
   [[nodiscard]] std::uint8_t scale() const { return scale_; }
@@ -40,7 +41,7 @@ class ReceiveSide {
   void take_fin() { next_ += 1; }
 
   /// Clamped to what was delivered.
-  void grant(std::size_t bytes, std::uint32_t mss);
+  void grant(std::size_t bytes);
   /// Bytes delivered and not granted.
   [[nodiscard]] std::uint32_t held() const { return held_; }
   /// Grants have opened enough window to tell the peer without waiting for a segment to acknowledge.
@@ -58,6 +59,7 @@ class ReceiveSide {
   Sequence edge_;
   std::uint32_t window_ = 0;
   std::uint32_t held_ = 0;
+  std::uint16_t mss_ = 0;
   std::uint8_t scale_ = 0;
   bool update_due_ = false;
 };

@@ -50,10 +50,10 @@ TEST(Sending, FillsTheWholeLengthOfIPv6) {
 TEST(Sending, PutsManySlicesIntoOneSegmentAndTheRestIntoTheNext) {
   RawPeer peer;
   peer.open();
-  for (int i = 0; i < 20; ++i) peer.send("ab");
+  for (std::size_t i = 0; i < Packet::kPayloadSlicesMax + 4; ++i) peer.send("ab");
   const auto first = peer.endpoint.poll_packet(peer.now);
   EXPECT_EQ(first->payload_slices, Packet::kPayloadSlicesMax);
-  EXPECT_EQ(inspect(*first).payload.size(), 32U);
+  EXPECT_EQ(inspect(*first).payload.size(), 2 * Packet::kPayloadSlicesMax);
   EXPECT_EQ(peer.next().payload.size(), 8U);
 }
 

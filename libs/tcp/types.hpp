@@ -59,7 +59,8 @@ enum class DropReason : std::uint8_t {
 struct Packet {
   /// An ICMPv6 error that quotes a SYN with all its options fits.
   static constexpr std::size_t kHeadersMax = 192;
-  static constexpr std::size_t kPayloadSlicesMax = 16;
+  /// A whole 64 KiB train from pieces that came in QUIC packets: with 16 the device writes cost twice as much CPU.
+  static constexpr std::size_t kPayloadSlicesMax = 48;
   std::array<std::uint8_t, 10> vnet{};  ///< struct virtio_net_hdr, native endian
   std::array<std::uint8_t, kHeadersMax> headers{};
   std::size_t headers_size = 0;

@@ -37,6 +37,8 @@ class Probe {
   void up(Family family);
   void up_blindly(Family family);
   void down(Family family);
+  void down_in_pieces(Family family);
+  void download(Family family, Service service, const char* what);
   void echo_both_ways(Family family);
   void peer_closes_first(Family family);
   void we_finish_first(Family family);
@@ -101,15 +103,21 @@ void Probe::up_blindly(Family family) {
   report("application to endpoint", seconds_since(start), bulk_, cpu);
 }
 
-void Probe::down(Family family) {
-  KernelSocket socket(family, Service::Source);
+void Probe::down(Family family) { download(family, Service::Source, "endpoint to application, checked"); }
+
+void Probe::down_in_pieces(Family family) {
+  download(family, Service::SourceInPieces, "endpoint to application, checked");
+}
+
+void Probe::download(Family family, Service service, const char* what) {
+  KernelSocket socket(family, service);
   std::array<std::uint8_t, 8> size{};
   ByteWriter(size).u64(bulk_);
   const auto start = Clock::now();
   const std::uint64_t cpu = server_.cpu_ns();
   expect(socket.send_all(size) == 0, "asks");
   const auto got = socket.receive_pattern(pattern_, bulk_ + 1);
-  report("endpoint to application, checked", seconds_since(start), bulk_, cpu);
+  report(what, seconds_since(start), bulk_, cpu);
   expect(got.bytes == bulk_ && got.ended && got.matches, "all bytes come, in order, then the end");
 }
 
@@ -266,6 +274,7 @@ int Probe::run_all() {
       {"bulk up, checked", &Probe::up},
       {"bulk up", &Probe::up_blindly},
       {"bulk down, checked", &Probe::down},
+      {"bulk down from pieces of 1372 bytes, checked", &Probe::down_in_pieces},
       {"echo both ways", &Probe::echo_both_ways},
       {"eight echoes at once", &Probe::parallel_bulk},
       {"half-close by the application", &Probe::peer_closes_first},

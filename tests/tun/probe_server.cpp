@@ -18,6 +18,12 @@ constexpr std::size_t kVnetSize = 10;
 /// Smaller payload is copied, so that it does not pin a block.
 constexpr std::size_t kCopyBelow = 2048;
 
+constexpr std::size_t kSlice = 65536;
+constexpr std::size_t kPiece = 1372;
+constexpr std::size_t kGap = 40;
+
+bool is_source(Service service) { return service == Service::Source || service == Service::SourceInPieces; }
+
 Instant clock_now(clockid_t clock) {
   timespec time{};
   clock_gettime(clock, &time);
@@ -35,12 +41,35 @@ tcp::EndpointConfig config() {
 
 ProbeServer::ProbeServer(TunDevice device)
     : device_(std::move(device)), stop_fd_(eventfd(0, EFD_CLOEXEC)), endpoint_(config()) {
-  for (std::size_t at = 0; at < Pattern::kPeriod; at += 65536) {
-    const Buffer block = pool_.acquire(BlockClass::Large);
-    std::memcpy(block.bytes().data(), pattern_.at(at).data(), 65536);
-    pattern_slices_.push_back(block.slice(0, 65536));
-  }
+  make_content();
   thread_ = std::thread([this] { run(); });
+}
+
+void ProbeServer::make_content() {
+  for (std::size_t at = 0; at < Pattern::kPeriod; at += kSlice) {
+    const Buffer block = pool_.acquire(BlockClass::Large);
+    std::memcpy(block.bytes().data(), pattern_.at(at).data(), kSlice);
+    pattern_slices_.push_back(block.slice(0, kSlice));
+  }
+  Buffer block;
+  std::size_t used = BlockPool::kLargeSize;
+  for (std::size_t at = 0; at < Pattern::kPeriod; at += kPiece, used += kPiece + kGap) {
+    if (used + kPiece > BlockPool::kLargeSize) {
+      block = Buffer();
+      block = pool_.acquire(BlockClass::Large);
+      used = 0;
+    }
+    const std::size_t size = std::min(kPiece, Pattern::kPeriod - at);
+    std::memcpy(block.bytes().data() + used, pattern_.at(at).data(), size);
+    pattern_pieces_.push_back(block.slice(used, size));
+  }
+}
+
+Slice ProbeServer::content(const Connection& connection, std::uint64_t most) const {
+  const auto at = static_cast<std::size_t>(connection.sent % Pattern::kPeriod);
+  const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(connection.to_send - connection.sent, most));
+  if (connection.service == Service::Source) return pattern_slices_[at / kSlice].sub(at % kSlice, size);
+  return pattern_pieces_[at / kPiece].sub(at % kPiece, size);
 }
 
 ProbeServer::~ProbeServer() {
@@ -118,6 +147,7 @@ void ProbeServer::handle(const tcp::Incoming& event) {
     case Service::ResetOnData:
     case Service::FinishFirst:
     case Service::Source:
+    case Service::SourceInPieces:
       endpoint_.accept(now_, event.flow);
       break;
     default:
@@ -147,7 +177,7 @@ void ProbeServer::handle(tcp::Data& event) {
     connection.received += size;
     return echo(event.flow, connection, std::move(event.bytes));
   }
-  if (connection.service == Service::Source) {
+  if (is_source(connection.service)) {
     if (size == 8) connection.to_send = ByteReader(event.bytes.view()).u64();
     endpoint_.grant(event.flow, size);
     return pump_source(event.flow, connection);
@@ -169,9 +199,7 @@ void ProbeServer::echo(tcp::FlowId flow, Connection& connection, Slice bytes) {
 void ProbeServer::pump_source(tcp::FlowId flow, Connection& connection) {
   std::size_t room = endpoint_.sendable(flow);
   while (room > 0 && connection.sent < connection.to_send) {
-    const std::uint64_t at = connection.sent % Pattern::kPeriod;
-    const std::uint64_t left = std::min<std::uint64_t>(connection.to_send - connection.sent, room);
-    const Slice slice = pattern_slices_[at / 65536].sub(at % 65536, static_cast<std::size_t>(left));
+    const Slice slice = content(connection, room);
     endpoint_.send(now_, flow, slice);
     connection.sent += slice.size();
     room -= slice.size();
@@ -184,7 +212,7 @@ void ProbeServer::pump_source(tcp::FlowId flow, Connection& connection) {
 
 void ProbeServer::handle(const tcp::PeerFinished& event) {
   const auto found = connections_.find(event.flow);
-  if (found == connections_.end() || found->second.service == Service::Source) return;
+  if (found == connections_.end() || is_source(found->second.service)) return;
   if (!found->second.is_finished) endpoint_.finish(now_, event.flow);
   found->second.is_finished = true;
 }
@@ -193,7 +221,7 @@ void ProbeServer::handle(const tcp::Acknowledged& event) {
   const auto found = connections_.find(event.flow);
   if (found == connections_.end()) return;
   if (found->second.service == Service::Echo) endpoint_.grant(event.flow, event.bytes);
-  if (found->second.service == Service::Source) pump_source(event.flow, found->second);
+  if (is_source(found->second.service)) pump_source(event.flow, found->second);
   if (const auto stats = endpoint_.stats(event.flow)) {
     if (stats->retransmissions > retransmissions_) retransmissions_ = stats->retransmissions;
   }

@@ -35,6 +35,8 @@ enum class Service : std::uint16_t {
   FinishFirst = 14,
   /// Sends as many bytes of the pattern as the first 8 bytes (big-endian) say, then FIN.
   Source = 19,
+  /// The same in slices of 1372 bytes that do not join, as QUIC packets leave them.
+  SourceInPieces = 20,
 };
 
 class ProbeServer {
@@ -64,6 +66,8 @@ class ProbeServer {
   };
   using Connections = std::unordered_map<tcp::FlowId, Connection>;
 
+  void make_content();
+  [[nodiscard]] Slice content(const Connection& connection, std::uint64_t most) const;
   void run();
   void wait();
   void read_batch();
@@ -92,6 +96,8 @@ class ProbeServer {
   Instant now_;
   Buffer reading_;
   std::vector<Slice> pattern_slices_;
+  /// The same content with gaps between the pieces.
+  std::vector<Slice> pattern_pieces_;
   tcp::Packet packet_;
   std::atomic<bool> stopping_ = false;
   std::atomic<std::uint64_t> mismatches_ = 0;
