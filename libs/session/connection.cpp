@@ -1,7 +1,5 @@
 #include "session/connection.hpp"
 
-#include <netinet/in.h>
-
 #include <algorithm>
 #include <cstring>
 
@@ -16,26 +14,6 @@ namespace {
 constexpr std::size_t kVectorsMax = 16;
 /// Room that is left below the jumbo sizes of a TCP relay leg; one UDP payload is never longer.
 constexpr std::size_t kGatherMax = 65'536;
-
-/// The pair of addresses that stands for a path inside ngtcp2; it never appears on a wire.
-struct SyntheticPath {
-  explicit SyntheticPath(std::uint32_t label) {
-    make(local, 1, label);
-    make(remote, 2, 0);
-    view.local = {reinterpret_cast<ngtcp2_sockaddr*>(&local), sizeof local};
-    view.remote = {reinterpret_cast<ngtcp2_sockaddr*>(&remote), sizeof remote};
-  }
-  static void make(sockaddr_in6& address, std::uint8_t side, std::uint32_t label) {
-    address.sin6_family = AF_INET6;
-    address.sin6_port = htons(1);
-    address.sin6_addr.s6_addr[0] = 0xfd;
-    address.sin6_addr.s6_addr[1] = side;
-    store_u32(address.sin6_addr.s6_addr + 12, label);
-  }
-  sockaddr_in6 local{};
-  sockaddr_in6 remote{};
-  ngtcp2_path view{};
-};
 
 ngtcp2_cid to_native(const ConnectionId& id) {
   ngtcp2_cid native;
@@ -57,6 +35,7 @@ Connection::Connection(ConnectionContext& context, SessionId session, Instant no
     : context_(context),
       session_(session),
       path_(path),
+      quic_path_(path.label),
       peer_(peer),
       streams_(session, context.config.limits, context.pool, context.events, context.process_budget),
       last_heard_(now),
@@ -136,13 +115,12 @@ bool Connection::start(Role role, const ConnectionId& destination, const Connect
   const ngtcp2_callbacks callbacks = ConnectionCallbacks::make();
   const ngtcp2_settings settings = make_settings(token);
   const ngtcp2_transport_params parameters = make_parameters(role, original);
-  const SyntheticPath path(path_.label);
   const ngtcp2_cid to = to_native(destination);
   const ngtcp2_cid from = to_native(source);
   const int made = role == Role::Client
-                       ? ngtcp2_conn_client_new(&quic_, &to, &from, &path.view, NGTCP2_PROTO_VER_V1, &callbacks,
+                       ? ngtcp2_conn_client_new(&quic_, &to, &from, &quic_path_.view(), NGTCP2_PROTO_VER_V1, &callbacks,
                                                 &settings, &parameters, nullptr, this)
-                       : ngtcp2_conn_server_new(&quic_, &to, &from, &path.view, NGTCP2_PROTO_VER_V1, &callbacks,
+                       : ngtcp2_conn_server_new(&quic_, &to, &from, &quic_path_.view(), NGTCP2_PROTO_VER_V1, &callbacks,
                                                 &settings, &parameters, nullptr, this);
   if (made != 0) return false;
   tls_ = TlsSession::create(context_.tls, role, peer_, ConnectionCallbacks::reference(*this));
@@ -162,12 +140,11 @@ std::optional<DropReason> Connection::handle_datagram(Instant now, ByteView data
     close_packet_due_ = (heard_since_close_ & (heard_since_close_ - 1)) == 0 && !close_packet_.empty();
     return std::nullopt;
   }
-  const SyntheticPath path(path_.label);
   streams_.set_now(now, Duration(static_cast<Duration::rep>(info_.smoothed_rtt)), info_.cwnd);
   const std::uint64_t opened = packets_opened();
   const std::uint64_t refused = packets_refused();
   const int result =
-      ngtcp2_conn_read_pkt(quic_, &path.view, nullptr, datagram.data(), datagram.size(), clock_.at(now));
+      ngtcp2_conn_read_pkt(quic_, &quic_path_.view(), nullptr, datagram.data(), datagram.size(), clock_.at(now));
   const bool heard = packets_opened() != opened;
   if (heard) {
     last_heard_ = now;

@@ -18,6 +18,7 @@
 #include "session/packet_header.hpp"
 #include "session/probe_clock.hpp"
 #include "session/stream_set.hpp"
+#include "session/synthetic_path.hpp"
 #include "session/timer_queue.hpp"
 #include "session/tls.hpp"
 #include "session/train_writer.hpp"
@@ -99,6 +100,7 @@ class Connection final : public TimerEntry {
   ConnectionContext& context_;
   const SessionId session_;
   Path path_;
+  const SyntheticPath quic_path_;
   const Digest peer_;
   ConnectionState state_ = ConnectionState::Handshaking;
   StreamSet streams_;

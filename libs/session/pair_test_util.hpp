@@ -94,10 +94,13 @@ class Link {
   LinkOptions options;
   /// Sees every datagram that is sent, lost or not.
   std::function<void(ByteView)> tap;
+  /// Sees every train that is sent.
+  std::function<void(const Transmit&)> train_tap;
   std::uint64_t datagrams = 0;
   std::uint64_t bytes = 0;
 
   void send(Instant now, const Transmit& transmit) {
+    if (train_tap) train_tap(transmit);
     for (std::size_t at = 0; at < transmit.bytes.size(); at += transmit.stride) {
       send_one(now, transmit.path, transmit.bytes.subspan(at, std::min(transmit.stride, transmit.bytes.size() - at)));
     }

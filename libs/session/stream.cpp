@@ -86,7 +86,8 @@ bool ReceiveQueue::acquire(BlockPool& pool) {
   const bool busy = std::max(burst_, last_burst_) >= BlockPool::kSmallSize;
   const bool plenty = pool.bytes_in_use() < pool.bytes_max() / 4 * 3;
   tail_ = Buffer();
-  tail_ = pool.acquire(busy && plenty ? BlockClass::Large : BlockClass::Small);
+  if (busy && plenty) tail_ = pool.acquire(BlockClass::Large);
+  if (!tail_) tail_ = pool.acquire(BlockClass::Small);
   tail_used_ = 0;
   tail_room_ = tail_ ? std::min(tail_.bytes().size(), kReadMax) : 0;
   return static_cast<bool>(tail_);

@@ -1,0 +1,44 @@
+// The pair of addresses that stands for a path inside ngtcp2. It never appears on a wire, and depends on the label only,
+// so that a relay may change its address without QUIC taking it for a migration (DESIGN §5.3).
+#pragma once
+
+#include <netinet/in.h>
+#include <ngtcp2/ngtcp2.h>
+
+#include <cstdint>
+
+#include "base/bytes.hpp"
+
+namespace postern::session {
+
+class SyntheticPath {
+ public:
+  explicit SyntheticPath(std::uint32_t label) {
+    make(local_, kLocalSide, label);
+    make(remote_, kRemoteSide, 0);
+    view_.local = {reinterpret_cast<ngtcp2_sockaddr*>(&local_), sizeof local_};
+    view_.remote = {reinterpret_cast<ngtcp2_sockaddr*>(&remote_), sizeof remote_};
+  }
+  SyntheticPath(const SyntheticPath&) = delete;
+  SyntheticPath& operator=(const SyntheticPath&) = delete;
+
+  [[nodiscard]] const ngtcp2_path& view() const { return view_; }
+
+ private:
+  static constexpr std::uint8_t kLocalSide = 1;
+  static constexpr std::uint8_t kRemoteSide = 2;
+
+  static void make(sockaddr_in6& address, std::uint8_t side, std::uint32_t label) {
+    address.sin6_family = AF_INET6;
+    address.sin6_port = htons(1);
+    address.sin6_addr.s6_addr[0] = 0xfd;  // a unique local address
+    address.sin6_addr.s6_addr[1] = side;
+    store_u32(address.sin6_addr.s6_addr + 12, label);
+  }
+
+  sockaddr_in6 local_{};
+  sockaddr_in6 remote_{};
+  ngtcp2_path view_{};
+};
+
+}  // namespace postern::session
