@@ -13,8 +13,8 @@ Bytes question(std::string_view name, DnsType type) {
 
 /// The same without the OPT record.
 Bytes plain_question(std::string_view name, DnsType type) {
-  Bytes message = question(name, type);
-  message.resize(message.size() - 11);
+  const Bytes with_opt = question(name, type);
+  Bytes message = to_bytes(ByteView(with_opt).first(with_opt.size() - 11));
   message[11] = 0;
   return message;
 }
