@@ -166,12 +166,17 @@ void ModelState::drop(const DeviceRecord& record) {
 void ModelState::put(const ResourceRecord& record) {
   drop(record);
   resources_of_[record.resource.remote_network].insert(record.resource.id);
+  for (const model::DnsName& alias : record.resource.aliases) resources_by_alias_[alias.text()] = record.resource.id;
   resources_[record.resource.id] = {record.resource, ++revision_};
 }
 
 void ModelState::drop(const ResourceRecord& record) {
   const auto found = resources_.find(record.resource.id);
   if (found == resources_.end()) return;
+  for (const model::DnsName& alias : found->second.resource.aliases) {
+    const auto owner = resources_by_alias_.find(alias.text());
+    if (owner != resources_by_alias_.end() && owner->second == record.resource.id) resources_by_alias_.erase(owner);
+  }
   unlink(resources_of_, found->second.resource.remote_network, record.resource.id);
   resources_.erase(found);
 }
@@ -229,6 +234,10 @@ const ResourceEntry* ModelState::resource(model::ResourceId id) const {
   return find_in(resources_, id);
 }
 
+const ResourceEntry* ModelState::resource_by_alias(const model::DnsName& alias) const {
+  const auto* id = find_in(resources_by_alias_, alias.text());
+  return id == nullptr ? nullptr : resource(*id);
+}
 const UserRecord* ModelState::user_by_email(std::string_view email) const {
   const auto* id = find_in(users_by_email_, folded(email));
   return id == nullptr ? nullptr : user(*id);

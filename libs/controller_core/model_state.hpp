@@ -55,6 +55,7 @@ class ModelState {
   [[nodiscard]] const DeviceRecord* device(model::DeviceId id) const;
   [[nodiscard]] const DeviceRecord* device_by_key(const Digest& key) const;
   [[nodiscard]] const ResourceEntry* resource(model::ResourceId id) const;
+  [[nodiscard]] const ResourceEntry* resource_by_alias(const model::DnsName& alias) const;
 
   [[nodiscard]] model::GroupId everyone() const { return everyone_; }
   /// Without Everyone, whose members are all users and are not recorded.
@@ -113,6 +114,7 @@ class ModelState {
 
   model::GroupId everyone_;
   std::unordered_map<std::string, model::UserId> users_by_email_;
+  std::unordered_map<std::string, model::ResourceId> resources_by_alias_;
   std::unordered_map<Digest, model::ConnectorId, DigestHash> connectors_by_token_;
   std::unordered_map<Digest, model::InstanceId, DigestHash> instances_by_key_;
   std::unordered_map<Digest, model::DeviceId, DigestHash> devices_by_key_;

@@ -43,13 +43,10 @@ std::expected<model::ProtocolRule, CommandError> parse_ports(std::string_view te
 
 /// An alias is a name for one thing; two resources with one alias would be told apart by chance.
 std::optional<CommandError> alias_conflict(const ModelState& model, const model::DnsName& alias, model::ResourceId of) {
-  for (const auto& [id, entry] : model.resources()) {
-    const auto& taken = entry.resource.aliases;
-    if (id == of || std::ranges::find(taken, alias) == taken.end()) continue;
-    return CommandError{CommandError::Kind::Conflict, "the alias " + alias.text() + " belongs to resource " +
-                                                          entry.resource.name + ": choose another"};
-  }
-  return std::nullopt;
+  const ResourceEntry* owner = model.resource_by_alias(alias);
+  if (owner == nullptr || owner->resource.id == of) return std::nullopt;
+  return CommandError{CommandError::Kind::Conflict, "the alias " + alias.text() + " belongs to resource " +
+                                                        owner->resource.name + ": choose another"};
 }
 
 std::expected<std::vector<model::DnsName>, CommandError> parse_aliases(const ModelState& model,
