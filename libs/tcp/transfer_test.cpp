@@ -249,6 +249,36 @@ TEST(Sending, FlowsTakeTurns) {
   EXPECT_THAT(ports, ElementsAre(40000, 40001, 40000, 40001, 40000, 40001, 40000, 40001));
 }
 
+TEST(Sending, MeasuresNoRoundTripOnWhatWasRepeated) {  // Karn, RFC 6298 §3
+  RawPeer peer;
+  peer.open();
+  peer.send("x");
+  EXPECT_EQ(peer.next().text(), "x");
+  peer.pass(1100ms);
+  EXPECT_EQ(peer.next().text(), "x");
+  peer.pass(1900ms);
+  peer.ack += 1;
+  peer.give_ack();
+  peer.send("y");
+  EXPECT_EQ(peer.next().text(), "y");
+  peer.pass(1100ms);
+  EXPECT_EQ(peer.next().text(), "y");
+}
+
+TEST(Sending, AFlowThatMakesProgressIsNeverGivenUp) {
+  RawPeer peer;
+  peer.open();
+  for (int i = 0; i < 30; ++i) {
+    peer.send("x");
+    EXPECT_EQ(peer.next().text(), "x");
+    peer.pass(2s);
+    EXPECT_EQ(peer.next().text(), "x");
+    peer.ack += 1;
+    peer.give_ack();
+  }
+  EXPECT_EQ(peer.endpoint.flows(), 1U);
+}
+
 // --- from the application --------------------------------------------------------------------------------------------
 
 TEST(Receiving, AcknowledgesABatchOnce) {
@@ -312,7 +342,7 @@ TEST(Receiving, TheRightEdgeNeverMovesBackWhateverTheSizesAre) {
   peer.open();
   std::size_t held = 0;
   std::uint32_t edge = 0;
-  for (int i = 0; i < 20'000; ++i) {
+  for (int i = 0; i < 10'000; ++i) {
     const std::size_t size = 1 + random.below(random.below(4) == 0 ? 60'000 : 100);
     if (held + size <= (2U << 20)) {
       peer.give_data(letters(size));
@@ -328,7 +358,7 @@ TEST(Receiving, TheRightEdgeNeverMovesBackWhateverTheSizesAre) {
     for (const Seen& seen : peer.take_all()) {
       const std::uint32_t next = seen.acknowledgment + (std::uint32_t{seen.window} << kScale);
       if (edge != 0) {
-        ASSERT_GE(static_cast<std::int32_t>(next - edge), -(1 << kScale)) << i;
+        ASSERT_GE(static_cast<std::int32_t>(next - edge), 0) << i;
         ASSERT_LE(next - peer.seq, (2U << 20) - held + 4096 + (1 << kScale));
       }
       edge = next;
