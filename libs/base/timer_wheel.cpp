@@ -13,7 +13,9 @@ std::uint64_t tick_after(Instant deadline) {
   return (to_nanoseconds(std::max(deadline, Instant{})) + tick - 1) / tick;
 }
 
-std::uint64_t tick_at(Instant now) { return to_nanoseconds(now) / static_cast<std::uint64_t>(TimerWheel::kTick.count()); }
+std::uint64_t tick_at(Instant now) {
+  return to_nanoseconds(now) / static_cast<std::uint64_t>(TimerWheel::kTick.count());
+}
 
 }  // namespace
 

@@ -12,7 +12,7 @@
 // - An id ends with Aborted, FlowClosed, refuse() or abort(). Events of it that are still queued may follow the owner's
 //   own abort(); orders for an id that has ended are ignored, so the owner need not look.
 // - Data pins the block that the packet was read into (72 KiB), for as long as the slice is kept. An owner that keeps
-//   small ones (say below 2 KiB) copies them together with BlockPool::copy(); the endpoint has no pool and never copies.
+//   small ones (say below 2 KiB) packs them with BlockPool::copy(); the endpoint has no pool and never copies.
 // - Window comes back only by grant(): call it when the bytes have been passed on, not when they arrive.
 // - A packet that poll_packet() gave must be written; if the device refuses it, it counts as lost and is repeated.
 #pragma once

@@ -1,8 +1,8 @@
 // The receive variables of a flow (RFC 9293 §3.3.1): what is next, and how far the peer may send.
 //
 // Nothing is stored here: in-order payload goes to the owner at once, and the window is what the owner has not yet
-// granted back. Payload that does not continue the stream is dropped. So the window only opens by grant(), and its right
-// edge never moves back, except by the rounding of the window scale once the rounding up has lent kEdgeLoan bytes
+// granted back. Payload that does not continue the stream is dropped. So the window only opens by grant(), and its
+// right edge never moves back, except by the rounding of the window scale once the rounding up has lent kEdgeLoan bytes
 // (RFC 7323 §2.4 allows for it).
 #pragma once
 
@@ -27,7 +27,7 @@ class ReceiveSide {
   /// The exponent to offer for a window of that many bytes.
   [[nodiscard]] static std::uint8_t scale_for(std::uint32_t window);
 
-  /// RFC 9293 §3.10.7.4, first check. A segment that begins at the right edge is acceptable: kernels send a bare FIN so.
+  /// RFC 9293 §3.10.7.4, first check. What begins at the right edge is acceptable: kernels send a bare FIN so.
   [[nodiscard]] bool is_acceptable(Sequence sequence, std::uint32_t length) const;
 
   /// Which part of a segment's payload is new, in order and inside the window; it now counts as delivered.

@@ -70,8 +70,9 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(ScriptedKernel, EndsWellWithEverySeed) {
   for (std::uint64_t seed = 100; seed < 160; ++seed) {
     SeededRandom random(seed);
-    WorldKnobs wire{seed, random.below(150), random.below(100), Duration{static_cast<std::int64_t>(random.below(60'000))},
-                    random.below(200'000), random.below(200'000), 0ns};
+    const Duration jitter{static_cast<std::int64_t>(random.below(60'000))};
+    WorldKnobs wire{seed, random.below(150), random.below(100), jitter, random.below(200'000), random.below(200'000),
+                    0ns};
     KernelKnobs kernel;
     kernel.initial = static_cast<std::uint32_t>(random.next());
     kernel.mss = static_cast<std::uint16_t>(100 + random.below(2000));

@@ -1,5 +1,5 @@
-// SipHash (Aumasson and Bernstein, 2012): a keyed hash of short input, for initial sequence numbers (RFC 6528) and for a
-// flow table whose chains a local program cannot lengthen on purpose.
+// SipHash (Aumasson and Bernstein, 2012): a keyed hash of short input, for initial sequence numbers (RFC 6528) and for
+// a flow table whose chains a local program cannot lengthen on purpose.
 #pragma once
 
 #include <array>

@@ -19,7 +19,8 @@ ChecksumSum& ChecksumSum::add(ByteView bytes) {
   sum += tail;
   while ((sum >> 16) != 0) sum = (sum & 0xffff) + (sum >> 16);
   const auto native = static_cast<std::uint16_t>(sum);
-  sum_ += std::endian::native == std::endian::little ? static_cast<std::uint16_t>((native << 8) | (native >> 8)) : native;
+  const auto swapped = static_cast<std::uint16_t>((native << 8) | (native >> 8));
+  sum_ += std::endian::native == std::endian::little ? swapped : native;
   return *this;
 }
 
