@@ -99,12 +99,12 @@ void Connector::plan_expiry(Instant now) {
 }
 
 void Connector::drain(Instant now) {
-  flows_.set_draining();
+  flows_.set_draining(true);
   sessions_.send_drain(now);
 }
 
 void Connector::shut_down(Instant now) {
-  flows_.set_draining();
+  flows_.set_draining(true);
   flows_.close_all(now, FlowEnding::ShuttingDown);
   for (const SessionId id : sessions_.all()) sessions_.close(now, id, CloseCode::ShuttingDown, "the connector stops");
 }

@@ -42,8 +42,9 @@ class Connector final : private FlowAuthority {
 
   /// New flows are refused with DRAINING and the clients are told; running ones go on.
   void drain(Instant now);
-  /// Resets every flow and closes every session.
+  /// Resets every flow and closes every session; new flows are refused until resume().
   void shut_down(Instant now);
+  void resume() { flows_.set_draining(false); }
   /// A PING on every session: after the path has changed, so that both sides notice at once.
   void ping_all(Instant now);
 

@@ -83,7 +83,7 @@ class Flows {
   // --- decisions ---------------------------------------------------------------------------------------------------
   /// Checks every flow (of one session) again and closes those that are no longer allowed.
   ClosedFlows reauthorise(Instant now, std::optional<session::SessionId> only);
-  void set_draining() { draining_ = true; }
+  void set_draining(bool draining) { draining_ = draining; }
   void close_all(Instant now, FlowEnding ending);
 
   [[nodiscard]] std::optional<Request> poll_request();

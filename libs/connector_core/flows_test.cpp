@@ -1,0 +1,302 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "connector_core/test_support.hpp"
+
+namespace postern::connector {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using testing::Bench;
+
+std::string gathered(Bench& bench, FlowId flow) {
+  std::array<ByteView, 16> pieces;
+  std::string text;
+  const std::size_t count = bench.core.flows().gather(flow, pieces);
+  for (std::size_t i = 0; i < count; ++i) text += as_text(pieces[i]);
+  return text;
+}
+
+TEST(Flows, AnAddressIsConnectedAndTheClientIsToldWhereAndHowFast) {
+  Bench bench;
+  const auto session = bench.open_session();
+  const auto stream = bench.open_flow(session, 2, "192.168.1.20", 80);
+  const auto request = bench.take<ConnectTcp>();
+  ASSERT_TRUE(request);
+  EXPECT_EQ(std::vector{*SocketAddress::parse("192.168.1.20:80")}, request->addresses);
+  EXPECT_FALSE(bench.reply(session, stream)) << "nothing is promised before the target has answered";
+  bench.core.flows().handle_connected(bench.now, request->flow, request->addresses[0], std::chrono::microseconds(250));
+  const auto reply = bench.reply(session, stream);
+  ASSERT_TRUE(reply && reply->has_opened());
+  EXPECT_EQ(250U, reply->opened().connect_us());
+  EXPECT_EQ(4U, reply->opened().address().size());
+}
+
+TEST(Flows, ANameIsResolvedHereAndItsAddressesAreRaced) {
+  Bench bench;
+  const auto session = bench.open_session();
+  bench.open_flow(session, 1, "gitea.home", 3000);
+  const auto question = bench.take<ResolveName>();
+  ASSERT_TRUE(question);
+  EXPECT_EQ("gitea.home", question->name.text());
+  bench.core.flows().handle_resolved(bench.now, question->flow,
+                                     std::vector{*IpAddress::parse("fd00::5"), *IpAddress::parse("10.0.0.5")});
+  const auto request = bench.take<ConnectTcp>();
+  ASSERT_TRUE(request);
+  EXPECT_EQ((std::vector{*SocketAddress::parse("[fd00::5]:3000"), *SocketAddress::parse("10.0.0.5:3000")}),
+            request->addresses);
+}
+
+TEST(Flows, AnAliasStandsForWhatItsResourceIs) {
+  Bench bench;
+  const auto session = bench.open_session();
+  bench.open_flow(session, 1, "git.internal", 3000);
+  const auto question = bench.take<ResolveName>();
+  ASSERT_TRUE(question);
+  EXPECT_EQ("gitea.home", question->name.text());
+}
+
+TEST(Flows, BytesGoBothWaysAndCreditIsReturnedOnlyForWhatTheTargetTook) {
+  Bench bench;
+  const auto session = bench.open_session();
+  session::StreamId stream;
+  const FlowId flow = bench.connect(session, &stream);
+  auto& script = bench.port.streams[{session, stream}];
+  const std::size_t before = script.consumed;
+  bench.send(session, stream, "GET /");
+  ASSERT_TRUE(bench.take<WriteTarget>());
+  EXPECT_EQ("GET /", gathered(bench, flow));
+  EXPECT_EQ(before, script.consumed);
+  bench.core.flows().handle_written(bench.now, flow, 3);
+  EXPECT_EQ(before + 3, script.consumed);
+  EXPECT_EQ(" /", gathered(bench, flow));
+  bench.core.flows().handle_target_bytes(bench.now, flow, bench.pool.copy(as_bytes("200")));
+  EXPECT_EQ("200", bench.payload(session, stream));
+  EXPECT_EQ(0, bench.port.overconsumed);
+}
+
+TEST(Flows, WhatTheClientSaysBeforeTheTargetAnsweredIsHeldAndThenDelivered) {
+  Bench bench;
+  const auto session = bench.open_session();
+  const session::StreamId stream(4);
+  bench.event(session::StreamOpened{session, stream});
+  Bytes first = Bench::head(2, "192.168.1.20", 80);
+  first.insert(first.end(), {'e', 'a', 'r', 'l', 'y'});
+  bench.send(session, stream, first);
+  bench.send(session, stream, " later");
+  const auto request = bench.take<ConnectTcp>();
+  ASSERT_TRUE(request);
+  EXPECT_EQ("", gathered(bench, request->flow));
+  bench.core.flows().handle_connected(bench.now, request->flow, request->addresses[0], seconds(0));
+  ASSERT_TRUE(bench.take<WriteTarget>());
+  EXPECT_EQ("early later", gathered(bench, request->flow));
+}
+
+TEST(Flows, AHeadMayArriveByteByByte) {
+  Bench bench;
+  const auto session = bench.open_session();
+  const session::StreamId stream(4);
+  bench.event(session::StreamOpened{session, stream});
+  for (const std::uint8_t byte : Bench::head(2, "192.168.1.20", 80)) {
+    EXPECT_TRUE(bench.is_quiet());
+    bench.send(session, stream, ByteView(&byte, 1));
+  }
+  EXPECT_TRUE(bench.take<ConnectTcp>());
+}
+
+TEST(Flows, AFullStreamStopsReadingTheTargetUntilThereIsRoom) {
+  Bench bench;
+  const auto session = bench.open_session();
+  session::StreamId stream;
+  const FlowId flow = bench.connect(session, &stream);
+  auto& script = bench.port.streams[{session, stream}];
+  EXPECT_GT(bench.core.flows().read_budget(flow), 0U);
+  script.writable = 0;
+  EXPECT_EQ(0U, bench.core.flows().read_budget(flow));
+  EXPECT_TRUE(bench.is_quiet());
+  script.writable = 1000;
+  bench.event(session::StreamWritable{session, stream});
+  EXPECT_TRUE(bench.take<ResumeTarget>());
+  EXPECT_EQ(1000U, bench.core.flows().read_budget(flow));
+}
+
+TEST(Flows, HalfClosedConnectionsGoOnInTheOtherDirection) {
+  Bench bench;
+  const auto session = bench.open_session();
+  session::StreamId stream;
+  const FlowId flow = bench.connect(session, &stream);
+  bench.send(session, stream, "last");
+  bench.finish(session, stream);
+  ASSERT_TRUE(bench.take<WriteTarget>());
+  EXPECT_TRUE(bench.is_quiet()) << "FIN only after the last byte";
+  bench.core.flows().handle_written(bench.now, flow, 4);
+  ASSERT_TRUE(bench.take<FinishTarget>());
+  bench.core.flows().handle_target_bytes(bench.now, flow, bench.pool.copy(as_bytes("answer")));
+  EXPECT_EQ("answer", bench.payload(session, stream));
+  bench.core.flows().handle_target_finished(bench.now, flow);
+  EXPECT_TRUE((bench.port.streams[{session, stream}].finished));
+  EXPECT_TRUE(bench.take<CloseTarget>());
+  EXPECT_EQ(0U, bench.core.flows().size());
+}
+
+TEST(Flows, ASlowTargetGetsEverythingAlsoAfterTheStreamHasEnded) {
+  Bench bench;
+  const auto session = bench.open_session();
+  session::StreamId stream;
+  const FlowId flow = bench.connect(session, &stream);
+  bench.send(session, stream, "slowly");
+  bench.finish(session, stream);
+  bench.core.flows().handle_target_finished(bench.now, flow);
+  bench.event(session::StreamClosed{session, stream});
+  EXPECT_EQ("slowly", gathered(bench, flow));
+  bench.core.flows().handle_written(bench.now, flow, 6);
+  ASSERT_TRUE(bench.take<WriteTarget>());
+  ASSERT_TRUE(bench.take<FinishTarget>());
+  ASSERT_TRUE(bench.take<CloseTarget>());
+}
+
+TEST(Flows, ResetsTravelAsResets) {
+  Bench bench;
+  const auto session = bench.open_session();
+  session::StreamId stream;
+  bench.connect(session, &stream);
+  bench.event(session::StreamReset{session, stream, 0x10});
+  EXPECT_TRUE(bench.take<AbortTarget>());
+  const FlowId other = bench.connect(session, &stream);
+  bench.core.flows().handle_target_reset(bench.now, other);
+  EXPECT_EQ(0x10U, (bench.port.streams[{session, stream}].reset));
+}
+
+TEST(Flows, TheTargetsAnswerToConnectIsTheClientsRefusal) {
+  Bench bench;
+  const auto session = bench.open_session();
+  const auto stream = bench.open_flow(session, 2, "192.168.1.20", 81);
+  const auto request = bench.take<ConnectTcp>();
+  bench.core.flows().handle_connect_failed(bench.now, request->flow, wire::REFUSAL_CONNECTION_REFUSED, "refused");
+  EXPECT_EQ(wire::REFUSAL_CONNECTION_REFUSED, bench.refusal(session, stream));
+  EXPECT_TRUE((bench.port.streams[{session, stream}].finished));
+  EXPECT_FALSE((bench.port.streams[{session, stream}].reset)) << "a reset would take the reply with it";
+}
+
+TEST(Flows, ATargetThatDoesNotAnswerIsGivenUpAfterTenSeconds) {
+  Bench bench;
+  const auto session = bench.open_session();
+  const auto stream = bench.open_flow(session, 2, "192.168.1.20", 80);
+  ASSERT_TRUE(bench.take<ConnectTcp>());
+  bench.advance(milliseconds(9900));
+  EXPECT_TRUE(bench.is_quiet());
+  bench.advance(milliseconds(200));
+  EXPECT_TRUE(bench.take<AbortTarget>());
+  EXPECT_EQ(wire::REFUSAL_TIMED_OUT, bench.refusal(session, stream));
+}
+
+TEST(Flows, NamesThatDoNotExistAndResolversThatDoNotAnswerAreToldApart) {
+  Bench bench;
+  const auto session = bench.open_session();
+  for (const auto& [failure, reason] :
+       {std::pair{ResolveFailure::NameNotFound, wire::REFUSAL_NAME_NOT_FOUND},
+        std::pair{ResolveFailure::LookupFailed, wire::REFUSAL_NAME_LOOKUP_FAILED}}) {
+    const auto stream = bench.open_flow(session, 4, "web.lab", 80);
+    const auto question = bench.take<ResolveName>();
+    ASSERT_TRUE(question);
+    bench.core.flows().handle_resolved(bench.now, question->flow, std::unexpected(failure));
+    EXPECT_EQ(reason, bench.refusal(session, stream));
+  }
+}
+
+TEST(Flows, MalformedHeadsAreRefusedAndCounted) {
+  Bench bench;
+  const auto session = bench.open_session();
+  std::int64_t next = 1000;
+  const auto refused = [&](const Bytes& bytes, bool end = false) {
+    const session::StreamId stream(next += 4);
+    bench.event(session::StreamOpened{session, stream});
+    bench.send(session, stream, bytes);
+    if (end) bench.finish(session, stream);
+    return bench.refusal(session, stream);
+  };
+  EXPECT_EQ(wire::REFUSAL_BAD_REQUEST, refused({0x05, 0xff, 0xff, 0xff, 0xff, 0xff}));
+  EXPECT_EQ(wire::REFUSAL_BAD_REQUEST, refused({0x00})) << "an empty message";
+  EXPECT_EQ(wire::REFUSAL_BAD_REQUEST, refused({0x48, 0x00, 0x01})) << "2 KiB announced";
+  EXPECT_EQ(wire::REFUSAL_BAD_REQUEST, refused({0x05, 0x01}, true)) << "ends inside its head";
+  EXPECT_EQ(wire::REFUSAL_BAD_REQUEST, refused(Bench::head(2, "192.168.1.20", 0)));
+  EXPECT_EQ(wire::REFUSAL_BAD_REQUEST, refused(Bench::head(2, "192.168.1.20", 70000)));
+  EXPECT_EQ(wire::REFUSAL_BAD_REQUEST, refused(Bench::head(4, "Web.Lab", 80)));
+  EXPECT_EQ(wire::REFUSAL_BAD_REQUEST, refused(Bench::head(4, "web.lab.", 80)));
+  EXPECT_EQ(wire::REFUSAL_BAD_REQUEST, refused(Bench::head(4, "127.1", 80)));
+  EXPECT_EQ(wire::REFUSAL_BAD_REQUEST, refused(Bench::head(4, "0x7f000001", 80)));
+  EXPECT_EQ(10U, bench.core.flows().counters().bad_heads);
+  EXPECT_TRUE(bench.is_quiet());
+}
+
+TEST(Flows, AStreamWithoutAHeadIsGivenUpAndARefusedOneThatNeverEndsIsForgotten) {
+  Bench bench;
+  const auto session = bench.open_session();
+  const session::StreamId stream(4);
+  bench.event(session::StreamOpened{session, stream});
+  bench.advance(seconds(11));
+  EXPECT_EQ(wire::REFUSAL_BAD_REQUEST, bench.refusal(session, stream));
+  EXPECT_EQ(1U, bench.core.flows().size());
+  bench.advance(seconds(11));
+  EXPECT_EQ(0U, bench.core.flows().size());
+}
+
+TEST(Flows, NoRoomMeansARefusalThatSaysSo) {
+  Bench bench;
+  const auto session = bench.open_session();
+  bench.port.budget = false;
+  const auto stream = bench.open_flow(session, 2, "192.168.1.20", 80);
+  EXPECT_EQ(wire::REFUSAL_RESOURCES, bench.refusal(session, stream));
+}
+
+TEST(Flows, WhileDrainingNewFlowsGoElsewhereAndOldOnesGoOn) {
+  Bench bench;
+  const auto session = bench.open_session();
+  session::StreamId stream;
+  const FlowId flow = bench.connect(session, &stream);
+  bench.core.drain(bench.now);
+  EXPECT_EQ(wire::REFUSAL_DRAINING, bench.refusal(session, bench.open_flow(session, 2, "192.168.1.20", 80)));
+  EXPECT_TRUE(bench.control_messages(session).back().has_drain());
+  bench.core.flows().handle_target_bytes(bench.now, flow, bench.pool.copy(as_bytes("still")));
+  EXPECT_EQ("still", bench.payload(session, stream));
+}
+
+TEST(Flows, EveryFlowIsReportedWithWhoWhereAndHowMuch) {
+  Bench bench;
+  const auto session = bench.open_session();
+  session::StreamId stream;
+  const FlowId flow = bench.connect(session, &stream);
+  bench.advance(seconds(2));
+  bench.core.flows().handle_target_bytes(bench.now, flow, bench.pool.copy(as_bytes("12345")));
+  bench.core.flows().handle_target_reset(bench.now, flow);
+  (void)bench.open_flow(session, 9, "192.168.1.20", 80);
+  const auto reports = bench.reports();
+  ASSERT_EQ(3U, reports.size());
+  EXPECT_EQ(FlowReport::Kind::Opened, reports[0].kind);
+  EXPECT_EQ(FlowReport::Kind::Closed, reports[1].kind);
+  EXPECT_EQ(5U, reports[1].bytes_from_target);
+  EXPECT_EQ(seconds(2), reports[1].duration);
+  EXPECT_EQ(testing::kUser, reports[1].lease->user_id);
+  EXPECT_EQ("192.168.1.20:80", reports[1].connected.to_string());
+  EXPECT_EQ(FlowReport::Kind::Refused, reports[2].kind);
+  EXPECT_EQ(wire::REFUSAL_NOT_IN_LEASE, reports[2].refusal);
+  EXPECT_EQ(testing::kUser, reports[2].lease->user_id);
+}
+
+TEST(Flows, TheEndOfASessionEndsItsFlowsOnly) {
+  Bench bench;
+  const auto one = bench.open_session();
+  const auto two = bench.open_session();
+  const FlowId first = bench.connect(one);
+  const FlowId second = bench.connect(two);
+  bench.event(session::Closed{one, session::CloseReason::PeerClose, 0, ""});
+  const auto aborted = bench.take<AbortTarget>();
+  ASSERT_TRUE(aborted);
+  EXPECT_EQ(first, aborted->flow);
+  EXPECT_TRUE(bench.is_quiet());
+  EXPECT_GT(bench.core.flows().read_budget(second), 0U);
+}
+
+}  // namespace
+}  // namespace postern::connector

@@ -1,0 +1,97 @@
+// The data plane of a turn: packets in, events and requests, packets out.
+#include "services/connector/connector_service.hpp"
+
+namespace postern::connector {
+namespace {
+
+/// A turn's share, so that targets and control are served under a flood: 32 trains are up to 2 MiB.
+constexpr int kTrainsPerTurn = 32;
+
+template <typename... Ts>
+struct Overloaded : Ts... {
+  using Ts::operator()...;
+};
+
+}  // namespace
+
+void ConnectorService::receive_packets(Instant now) {
+  packets_waiting_ = true;
+  for (int i = 0; i < kTrainsPerTurn; ++i) {
+    const auto received = udp_->receive(receive_buffer_.bytes());
+    if (!received) {
+      packets_waiting_ = false;
+      return;
+    }
+    handle_train(now, *received);
+  }
+}
+
+void ConnectorService::handle_train(Instant now, const runtime::UdpReceived& received) {
+  const MutableBytes bytes = receive_buffer_.bytes().first(received.size);
+  const std::uint8_t first = bytes.front();
+  if (first <= 3) {  // STUN (PROTOCOL.md §1.1); never more than one at a time matters
+    for (std::size_t at = 0; at < bytes.size(); at += received.stride) {
+      const ByteView datagram = bytes.subspan(at, std::min(received.stride, bytes.size() - at));
+      if (!relays_.handle_datagram(now, received.from, datagram)) ++dropped_datagrams_;
+    }
+    return;
+  }
+  const bool is_quic = (first >= 64 && first <= 127) || first >= 192;
+  if (!is_quic || !endpoint_ || !relays_.is_relay(received.from)) {
+    ++dropped_datagrams_;
+    return;
+  }
+  endpoint_->handle_train(now, {{0, received.from}, bytes, received.stride, received.ecn});
+}
+
+void ConnectorService::pump(Instant now) {
+  for (bool busy = true; busy;) {
+    busy = false;
+    while (endpoint_) {
+      const auto event = endpoint_->poll_event();
+      if (!event) break;
+      core_.handle_event(now, *event);
+      busy = true;
+    }
+    while (const auto request = core_.flows().poll_request()) {
+      handle_request(now, *request);
+      busy = true;
+    }
+  }
+}
+
+void ConnectorService::handle_request(Instant now, const Request& request) {
+  std::visit(Overloaded{
+                 [&](const ResolveName& r) { resolve(r); },
+                 [&](const ConnectTcp& r) { targets_.connect(now, r); },
+                 [&](const WriteTarget& r) { targets_.write(now, r.flow); },
+                 [&](const ResumeTarget& r) { targets_.resume(r.flow); },
+                 [&](const FinishTarget& r) { targets_.finish(r.flow); },
+                 [&](const CloseTarget& r) { targets_.close(r.flow); },
+                 [&](const AbortTarget& r) { targets_.abort(r.flow); },
+             },
+             request);
+}
+
+void ConnectorService::resolve(const ResolveName& request) {
+  resolver_.resolve(request.name.text(), [this, flow = request.flow](auto result) {
+    if (result) return core_.flows().handle_resolved(loop_.now(), flow, std::move(*result));
+    const bool unknown = result.error() == runtime::DnsFailure::NameNotFound;
+    core_.flows().handle_resolved(
+        loop_.now(), flow, std::unexpected(unknown ? ResolveFailure::NameNotFound : ResolveFailure::LookupFailed));
+  });
+}
+
+void ConnectorService::transmit(Instant now) {
+  packets_to_send_ = false;
+  if (!endpoint_) return;
+  for (int i = 0; i < kTrainsPerTurn * 2; ++i) {
+    if (udp_->is_blocked() && !udp_->flush()) return;
+    const auto train = endpoint_->poll_transmit(now, send_buffer_.bytes());
+    if (!train) return;
+    (void)udp_->send(train->path.remote, train->bytes, train->stride, train->ecn);
+  }
+  packets_to_send_ = true;
+}
+
+}  // namespace postern::connector

@@ -1,0 +1,28 @@
+// Flow reports in the forms that others read: the controller's flow log, and `ANALYTICS {json}` lines
+// (facts of the published product §3.8).
+#pragma once
+
+#include <string>
+
+#include "connector_core/flow.hpp"
+#include "connector_core/policy_store.hpp"
+#include "connector_core/sessions.hpp"
+#include "schema/control.pb.h"
+#include "services/connector/relay_bindings.hpp"
+
+namespace postern::connector {
+
+/// Nothing to report for Opened: the controller gets one record per flow, at its end.
+[[nodiscard]] std::optional<wire::FlowRecord> to_flow_record(const FlowReport& report);
+
+struct AnalyticsContext {
+  std::string process;  ///< hex, the same for every line of this process
+  Identity identity;
+  std::vector<RelayBindings::Bound> relays;
+};
+
+/// Empty where v2 has no line: refusals are in the controller's flow log.
+[[nodiscard]] std::string to_analytics_line(const FlowReport& report, const policy::ResourceTable& table,
+                                            const AnalyticsContext& context);
+
+}  // namespace postern::connector

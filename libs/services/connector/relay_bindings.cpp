@@ -1,0 +1,175 @@
+#include "services/connector/relay_bindings.hpp"
+
+#include <algorithm>
+#include <set>
+
+#include "identity/keys.hpp"
+
+namespace postern::connector {
+namespace {
+
+/// An address that does not answer for this long is left for the relay's next one (IPv6 without a route, say).
+constexpr Duration kAddressPatience = std::chrono::seconds(3);
+
+std::vector<SocketAddress> parse_addresses(const wire::RelayInfo& info) {
+  std::vector<SocketAddress> addresses;
+  for (const std::string& text : info.addresses()) {
+    if (const auto address = SocketAddress::parse(text)) addresses.push_back(*address);
+  }
+  return addresses;
+}
+
+std::optional<wire::BindTicket> parse_ticket(const wire::RelayInfo& info) {
+  wire::BindTicket ticket;
+  if (info.mac_key().size() != ticket.mac_key.size() || info.access_token().empty()) return std::nullopt;
+  ticket.access_token = to_bytes(as_bytes(info.access_token()));
+  std::ranges::copy(as_bytes(info.mac_key()), ticket.mac_key.begin());
+  return ticket;
+}
+
+template <typename... Ts>
+struct Overloaded : Ts... {
+  using Ts::operator()...;
+};
+
+}  // namespace
+
+RelayBindings::RelayBindings(RandomSource& random, runtime::Logger& log, Callbacks callbacks)
+    : random_(random), log_(log), callbacks_(std::move(callbacks)) {}
+
+void RelayBindings::set_wall_offset(Duration wall_offset) {
+  wall_offset_ = wall_offset;
+  for (auto& [name, relay] : relays_) relay.client->set_wall_offset(wall_offset);
+}
+
+void RelayBindings::replace(Instant now, const google::protobuf::RepeatedPtrField<wire::RelayInfo>& relays) {
+  std::set<std::string> keep;
+  for (const wire::RelayInfo& info : relays) keep.insert(info.name());
+  std::erase_if(relays_, [&](const auto& entry) { return !keep.contains(entry.first); });
+  for (const wire::RelayInfo& info : relays) upsert(now, info, wire::RebindReason::ControlReturned);
+}
+
+void RelayBindings::update(Instant now, const wire::RelayInfo& relay) {
+  upsert(now, relay, wire::RebindReason::RelayRestarted);
+}
+
+void RelayBindings::upsert(Instant now, const wire::RelayInfo& info, wire::RebindReason reason) {
+  auto addresses = parse_addresses(info);
+  auto ticket = parse_ticket(info);
+  const auto found = relays_.find(info.name());
+  if (addresses.empty() || !ticket || (found == relays_.end() && relays_.size() >= kRelaysMax)) {
+    log_.warn("A relay that the server named cannot be used", {{"relay", info.name()}});
+    return;
+  }
+  Relay& relay = found != relays_.end() ? found->second : relays_[info.name()];
+  if (!relay.client || relay.addresses != addresses) {
+    relay.addresses = std::move(addresses);
+    relay.address = 0;
+    relay.tried_since = now;
+    if (relay.client) relay.client->set_relay(now, relay.addresses.front());
+  }
+  if (!relay.client) {
+    const wire::BindClientConfig config{relay.addresses.front(), *ticket, identity::hmac_sha256, wall_offset_};
+    relay.client.emplace(config, random_, now);
+  } else {
+    relay.client->set_ticket(now, *ticket);
+    relay.client->rebind_now(now, relay.epoch == info.epoch() ? reason : wire::RebindReason::RelayRestarted);
+  }
+  relay.epoch = info.epoch();
+  pump(now, info.name(), relay);
+}
+
+void RelayBindings::rebind_all(Instant now, wire::RebindReason reason) {
+  for (auto& [name, relay] : relays_) {
+    relay.client->rebind_now(now, reason);
+    pump(now, name, relay);
+  }
+}
+
+bool RelayBindings::handle_datagram(Instant now, const SocketAddress& from, ByteView datagram) {
+  for (auto& [name, relay] : relays_) {
+    if (relay.client->relay() != from) continue;
+    const bool taken = relay.client->handle_datagram(now, from, datagram);
+    pump(now, name, relay);
+    return taken;
+  }
+  return false;
+}
+
+bool RelayBindings::is_relay(const SocketAddress& address) const {
+  return std::ranges::any_of(relays_, [&](const auto& entry) { return entry.second.client->relay() == address; });
+}
+
+void RelayBindings::handle_timeout(Instant now) {
+  for (auto& [name, relay] : relays_) {
+    if (relay.client->next_timeout() <= now) {
+      relay.client->handle_timeout(now);
+      if (!relay.client->is_bound(now)) try_next_address(now, relay);
+    }
+    pump(now, name, relay);
+  }
+}
+
+void RelayBindings::try_next_address(Instant now, Relay& relay) {
+  if (relay.addresses.size() < 2 || now - relay.tried_since < kAddressPatience) return;
+  relay.address = (relay.address + 1) % relay.addresses.size();
+  relay.tried_since = now;
+  relay.client->set_relay(now, relay.addresses[relay.address]);
+}
+
+std::optional<Instant> RelayBindings::next_timeout() const {
+  std::optional<Instant> earliest;
+  for (const auto& [name, relay] : relays_) {
+    const Instant at = relay.client->next_timeout();
+    earliest = std::min(earliest.value_or(at), at);
+  }
+  return earliest;
+}
+
+void RelayBindings::pump(Instant now, const std::string& name, Relay& relay) {
+  while (const auto event = relay.client->poll_event()) handle_event(now, name, relay, *event);
+  while (const auto datagram = relay.client->poll_transmit()) callbacks_.send(relay.client->relay(), *datagram);
+  const bool bound = relay.client->is_bound(now);
+  if (bound == relay.was_bound) return;
+  relay.was_bound = bound;
+  callbacks_.changed();
+}
+
+void RelayBindings::handle_event(Instant now, const std::string& name, Relay& relay, const wire::BindEvent& event) {
+  std::visit(Overloaded{
+                 [&](const wire::BindingProven& e) {
+                   log_.debug("Bound at a relay", {{"relay", name}, {"mapped", e.mapped.to_string()}});
+                   callbacks_.proven(relay.client->relay());
+                 },
+                 [&](const wire::MappedAddressChanged& e) {
+                   log_.debug("The relay sees another address", {{"relay", name}, {"mapped", e.mapped.to_string()}});
+                   callbacks_.proven(relay.client->relay());
+                 },
+                 [&](const wire::BindingLost&) {
+                   log_.warn("The relay does not answer", {{"relay", name}});
+                   relay.tried_since = now;
+                 },
+                 [&](const wire::BindRefused& e) {
+                   log_.warn("The relay refuses this connector", {{"relay", name}, {"code", e.code}});
+                   if (e.code == 403) callbacks_.ticket_refused();
+                 },
+                 [](const wire::PeerUnbound&) {},  // a hint only; the client's own binding is its business
+             },
+             event);
+}
+
+std::vector<RelayBindings::Bound> RelayBindings::bound(Instant now) const {
+  std::vector<Bound> bound;
+  for (const auto& [name, relay] : relays_) {
+    if (relay.client->is_bound(now)) bound.push_back({name, relay.client->relay()});
+  }
+  return bound;
+}
+
+std::vector<std::string> RelayBindings::bound_names(Instant now) const {
+  std::vector<std::string> names;
+  for (Bound& relay : bound(now)) names.push_back(std::move(relay.name));
+  return names;
+}
+
+}  // namespace postern::connector

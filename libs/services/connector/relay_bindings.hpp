@@ -1,0 +1,78 @@
+// This process's route at its relays: one BindClient each, over the one UDP socket (PROTOCOL.md §3).
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/random.hpp"
+#include "runtime/os/log.hpp"
+#include "schema/control.pb.h"
+#include "wire/bind.hpp"
+
+namespace postern::connector {
+
+class RelayBindings {
+ public:
+  /// More than one Network of relays needs; further ones are left out.
+  static constexpr std::size_t kRelaysMax = 8;
+
+  struct Callbacks {
+    std::function<void(const SocketAddress& to, ByteView datagram)> send;
+    /// Bound, or no longer: tell the controller.
+    std::function<void()> changed;
+    /// The relay is reached again, or at another address than before: sessions must take that way.
+    std::function<void(const SocketAddress& relay)> proven;
+    /// A ticket was refused: only a new Welcome brings another.
+    std::function<void()> ticket_refused;
+  };
+
+  RelayBindings(RandomSource& random, runtime::Logger& log, Callbacks callbacks);
+
+  /// `wall_offset` makes network time out of monotonic time.
+  void set_wall_offset(Duration wall_offset);
+  /// The relays of a Welcome; others are dropped, all bind again.
+  void replace(Instant now, const google::protobuf::RepeatedPtrField<wire::RelayInfo>& relays);
+  /// RelayUp: a new epoch or ticket of one relay.
+  void update(Instant now, const wire::RelayInfo& relay);
+  void rebind_all(Instant now, wire::RebindReason reason);
+
+  /// True when the datagram was for a binding.
+  bool handle_datagram(Instant now, const SocketAddress& from, ByteView datagram);
+  [[nodiscard]] bool is_relay(const SocketAddress& address) const;
+  void handle_timeout(Instant now);
+  [[nodiscard]] std::optional<Instant> next_timeout() const;
+
+  struct Bound {
+    std::string name;
+    SocketAddress address;
+  };
+  [[nodiscard]] std::vector<Bound> bound(Instant now) const;
+  [[nodiscard]] std::vector<std::string> bound_names(Instant now) const;
+  [[nodiscard]] bool is_bound(Instant now) const { return !bound_names(now).empty(); }
+
+ private:
+  struct Relay {
+    std::vector<SocketAddress> addresses;
+    std::size_t address = 0;
+    std::uint64_t epoch = 0;
+    std::optional<wire::BindClient> client;
+    Instant tried_since;
+    bool was_bound = false;
+  };
+
+  void upsert(Instant now, const wire::RelayInfo& info, wire::RebindReason reason);
+  void pump(Instant now, const std::string& name, Relay& relay);
+  void handle_event(Instant now, const std::string& name, Relay& relay, const wire::BindEvent& event);
+  void try_next_address(Instant now, Relay& relay);
+
+  RandomSource& random_;
+  runtime::Logger& log_;
+  Callbacks callbacks_;
+  Duration wall_offset_{};
+  std::map<std::string, Relay> relays_;
+};
+
+}  // namespace postern::connector
