@@ -1,4 +1,4 @@
-// session_bench [GB] [streams]: moves bytes from a client to a connector in memory and prints CPU seconds per GB for the
+// session_bench [GB] [streams] [fast|portable|mixed]: moves bytes from a client to a connector in memory and prints CPU seconds per GB for the
 // sending side (writing, transmitting, reading acknowledgements) and for the receiving side (everything else).
 //
 // Trains are handed over in batches like socket reads; nothing is lost, and the clock is real so that congestion control
@@ -89,7 +89,7 @@ class Wire {
 
 class Pipe {
  public:
-  Pipe() : client_(make(Role::Client)), connector_(make(Role::Connector)) {}
+  explicit Pipe(std::string_view ciphers) : ciphers_(ciphers), client_(make(Role::Client)), connector_(make(Role::Connector)) {}
 
   void run(double gigabytes, std::size_t stream_count) {
     connect();
@@ -119,6 +119,8 @@ class Pipe {
     config.role = role;
     config.credentials = role == Role::Client ? client_key_ : connector_key_;
     config.route = role == Role::Client ? test::Pair::kClientRoute : test::Pair::kConnectorRoute;
+    const bool portable = ciphers_ == "portable" || (ciphers_ == "mixed" && role == Role::Connector);
+    config.packet_cipher = portable ? PacketCipher::Portable : PacketCipher::Fastest;
     return config;
   }
   Endpoint make(Role role) { return Endpoint(make_config(role), pool_, random_, &knocks_); }
@@ -181,6 +183,7 @@ class Pipe {
     }
   }
 
+  const std::string ciphers_;
   const Credentials client_key_ = test::make_credentials();
   const Credentials connector_key_ = test::make_credentials();
   BlockPool pool_{512U << 20};
@@ -204,7 +207,7 @@ class Pipe {
 int main(int argc, char** argv) {
   const double gigabytes = argc > 1 ? std::atof(argv[1]) : 2.0;
   const std::size_t streams = argc > 2 ? static_cast<std::size_t>(std::atoi(argv[2])) : 1;
-  postern::session::Pipe pipe;
+  postern::session::Pipe pipe(argc > 3 ? argv[3] : "fast");
   pipe.run(gigabytes, streams);
   return 0;
 }

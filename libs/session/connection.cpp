@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "session/connection_callbacks.hpp"
-#include "session/packet_protection.hpp"
 
 namespace postern::session {
 
@@ -38,6 +37,7 @@ Connection::Connection(ConnectionContext& context, SessionId session, Instant no
       quic_path_(path.label),
       peer_(peer),
       streams_(session, context.config.limits, context.pool, context.events, context.process_budget),
+      keys_(context.tls.fast_cipher()),
       last_heard_(now),
       last_sent_(now) {}
 
@@ -123,7 +123,7 @@ bool Connection::start(Role role, const ConnectionId& destination, const Connect
                        : ngtcp2_conn_server_new(&quic_, &to, &from, &quic_path_.view(), NGTCP2_PROTO_VER_V1, &callbacks,
                                                 &settings, &parameters, nullptr, this);
   if (made != 0) return false;
-  tls_ = TlsSession::create(context_.tls, role, peer_, ConnectionCallbacks::reference(*this));
+  tls_ = TlsSession::create(context_.tls, role, peer_, ConnectionCallbacks::reference(*this), keys_);
   if (!tls_) return false;
   ngtcp2_conn_set_tls_native_handle(quic_, tls_->native());
   streams_.attach(quic_);

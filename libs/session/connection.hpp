@@ -16,6 +16,7 @@
 #include "session/event_queue.hpp"
 #include "session/pacer.hpp"
 #include "session/packet_header.hpp"
+#include "session/packet_protection.hpp"
 #include "session/probe_clock.hpp"
 #include "session/stream_set.hpp"
 #include "session/synthetic_path.hpp"
@@ -104,6 +105,7 @@ class Connection final : public TimerEntry {
   const Digest peer_;
   ConnectionState state_ = ConnectionState::Handshaking;
   StreamSet streams_;
+  PacketKeys keys_;
   std::unique_ptr<TlsSession> tls_;
   ngtcp2_conn* quic_ = nullptr;
   std::vector<ConnectionId> ids_;

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "session/packet_protection.hpp"
-
 namespace postern::session {
 
 namespace {
@@ -43,6 +41,26 @@ int ConnectionCallbacks::remove_connection_id(ngtcp2_conn*, const ngtcp2_cid* id
   connection.context_.ids.remove(*removed);
   std::erase(connection.ids_, *removed);
   return 0;
+}
+
+int ConnectionCallbacks::update_key(ngtcp2_conn* quic, std::uint8_t* receive_secret, std::uint8_t* send_secret,
+                                    ngtcp2_crypto_aead_ctx* receive_context, std::uint8_t* receive_iv,
+                                    ngtcp2_crypto_aead_ctx* send_context, std::uint8_t* send_iv,
+                                    const std::uint8_t* current_receive_secret,
+                                    const std::uint8_t* current_send_secret, std::size_t size, void* user) {
+  const PacketKeys::Direction receive{receive_secret, receive_context, receive_iv, current_receive_secret};
+  const PacketKeys::Direction send{send_secret, send_context, send_iv, current_send_secret};
+  return connection_of(user).keys_.update(quic, receive, send, size) ? 0 : NGTCP2_ERR_CALLBACK_FAILURE;
+}
+
+void ConnectionCallbacks::delete_aead(ngtcp2_conn* quic, ngtcp2_crypto_aead_ctx* context, void* user) {
+  if (connection_of(user).keys_.remove(context->native_handle)) return;
+  ngtcp2_crypto_delete_crypto_aead_ctx_cb(quic, context, user);
+}
+
+void ConnectionCallbacks::delete_cipher(ngtcp2_conn* quic, ngtcp2_crypto_cipher_ctx* context, void* user) {
+  if (connection_of(user).keys_.remove(context->native_handle)) return;
+  ngtcp2_crypto_delete_crypto_cipher_ctx_cb(quic, context, user);
 }
 
 int ConnectionCallbacks::path_challenge(ngtcp2_conn*, std::uint8_t* to, void* user) {
@@ -101,6 +119,9 @@ ngtcp2_callbacks ConnectionCallbacks::make() {
   callbacks.recv_retry = ngtcp2_crypto_recv_retry_cb;
   callbacks.version_negotiation = ngtcp2_crypto_version_negotiation_cb;
   install_packet_protection(callbacks);
+  callbacks.update_key = update_key;
+  callbacks.delete_crypto_aead_ctx = delete_aead;
+  callbacks.delete_crypto_cipher_ctx = delete_cipher;
   callbacks.rand = random;
   callbacks.handshake_completed = handshake_completed;
   callbacks.get_new_connection_id = new_connection_id;

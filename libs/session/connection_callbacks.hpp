@@ -16,6 +16,13 @@ struct ConnectionCallbacks {
   static int handshake_completed(ngtcp2_conn* quic, void* user);
   static int new_connection_id(ngtcp2_conn* quic, ngtcp2_cid* id, std::uint8_t* token, std::size_t size, void* user);
   static int remove_connection_id(ngtcp2_conn* quic, const ngtcp2_cid* id, void* user);
+  static int update_key(ngtcp2_conn* quic, std::uint8_t* receive_secret, std::uint8_t* send_secret,
+                        ngtcp2_crypto_aead_ctx* receive_context, std::uint8_t* receive_iv,
+                        ngtcp2_crypto_aead_ctx* send_context, std::uint8_t* send_iv,
+                        const std::uint8_t* current_receive_secret, const std::uint8_t* current_send_secret,
+                        std::size_t size, void* user);
+  static void delete_aead(ngtcp2_conn* quic, ngtcp2_crypto_aead_ctx* context, void* user);
+  static void delete_cipher(ngtcp2_conn* quic, ngtcp2_crypto_cipher_ctx* context, void* user);
   static int path_challenge(ngtcp2_conn* quic, std::uint8_t* to, void* user);
   static int stream_open(ngtcp2_conn* quic, std::int64_t id, void* user);
   static int stream_data(ngtcp2_conn* quic, std::uint32_t flags, std::int64_t id, std::uint64_t offset,

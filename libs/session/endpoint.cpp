@@ -74,7 +74,7 @@ Endpoint::Impl::Impl(EndpointConfig given, BlockPool& pool, RandomSource& random
       pool_(pool),
       knocks_(knocks),
       ids_(config.route, config.worker, random),
-      tls_(TlsContext::create(config.credentials)),
+      tls_(TlsContext::create(config.credentials, config.packet_cipher)),
       process_budget_(config.limits.process_budget),
       admission_(config.limits),
       context_{config, pool, random, events_, ids_, *tls_, process_budget_} {

@@ -47,6 +47,12 @@ struct Limits {
   std::uint64_t stream_unsent_max = 512U << 10;
 };
 
+/// Who protects packets. The bytes on the wire are the same.
+enum class PacketCipher : std::uint8_t {
+  Fastest,   ///< ipsec-mb where build and CPU have it, else GnuTLS
+  Portable,  ///< GnuTLS
+};
+
 struct EndpointConfig {
   Role role = Role::Client;
   Credentials credentials;
@@ -58,6 +64,7 @@ struct EndpointConfig {
   Duration handshake_timeout = std::chrono::seconds(5);
   /// Largest UDP payload that is tried on a path (1200 to 65527); paths start at 1200.
   std::uint16_t udp_payload_max = 1452;
+  PacketCipher packet_cipher = PacketCipher::Fastest;
 };
 
 struct ConnectRequest {

@@ -185,6 +185,8 @@ struct PairOptions {
   std::uint64_t seed = 1;
   Limits client_limits;
   Limits connector_limits;
+  PacketCipher client_cipher = PacketCipher::Fastest;
+  PacketCipher connector_cipher = PacketCipher::Fastest;
   LinkOptions link;
 };
 
@@ -198,8 +200,10 @@ class Pair {
         connector_credentials(make_credentials()),
         client_digest(*credentials_digest(client_credentials)),
         connector_digest(*credentials_digest(connector_credentials)),
-        client(config(Role::Client, client_credentials, kClientRoute, options.client_limits), options.seed, nullptr),
-        connector(config(Role::Connector, connector_credentials, kConnectorRoute, options.connector_limits),
+        client(config(Role::Client, client_credentials, kClientRoute, options.client_limits, options.client_cipher),
+               options.seed, nullptr),
+        connector(config(Role::Connector, connector_credentials, kConnectorRoute, options.connector_limits,
+                         options.connector_cipher),
                   options.seed + 1, &knocks),
         up(options.seed + 2),
         down(options.seed + 3),
@@ -207,12 +211,14 @@ class Pair {
     up.options = down.options = options.link;
   }
 
-  static EndpointConfig config(Role role, const Credentials& credentials, RouteId route, const Limits& limits) {
+  static EndpointConfig config(Role role, const Credentials& credentials, RouteId route, const Limits& limits,
+                               PacketCipher cipher) {
     EndpointConfig config;
     config.role = role;
     config.credentials = credentials;
     config.route = route;
     config.limits = limits;
+    config.packet_cipher = cipher;
     return config;
   }
 

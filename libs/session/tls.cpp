@@ -102,6 +102,17 @@ int verify_pin(gnutls_session_t session) {
   return GNUTLS_E_CERTIFICATE_ERROR;
 }
 
+/// Called by GnuTLS when an encryption level has got its secrets; either may be null.
+int take_secrets(gnutls_session_t session, gnutls_record_encryption_level_t level, const void* receive,
+                 const void* send, std::size_t size) {
+  auto* binding = static_cast<TlsSession::Binding*>(gnutls_session_get_ptr(session));
+  ngtcp2_conn* quic = binding->reference.get_conn(&binding->reference);
+  const bool installed = binding->keys->install(
+      quic, session, ngtcp2_crypto_gnutls_from_gnutls_record_encryption_level(level),
+      static_cast<const std::uint8_t*>(receive), static_cast<const std::uint8_t*>(send), size);
+  return installed ? 0 : -1;
+}
+
 }  // namespace
 
 std::optional<Digest> credentials_digest(const Credentials& credentials) {
@@ -112,13 +123,14 @@ std::optional<Digest> credentials_digest(const Credentials& credentials) {
   return digest;
 }
 
-std::unique_ptr<TlsContext> TlsContext::create(const Credentials& credentials) {
+std::unique_ptr<TlsContext> TlsContext::create(const Credentials& credentials, PacketCipher cipher) {
   std::unique_ptr<TlsContext> context(new TlsContext);
   if (gnutls_certificate_allocate_credentials(&context->credentials_) != GNUTLS_E_SUCCESS) return nullptr;
   if (!load(context->credentials_, credentials)) return nullptr;
   gnutls_certificate_set_verify_function(context->credentials_, verify_pin);
   const std::string priority = priority_string();
   if (gnutls_priority_init(&context->priority_, priority.c_str(), nullptr) != GNUTLS_E_SUCCESS) return nullptr;
+  if (cipher == PacketCipher::Fastest) context->fast_cipher_ = FastCipher::detect();
   return context;
 }
 
@@ -128,9 +140,9 @@ TlsContext::~TlsContext() {
 }
 
 std::unique_ptr<TlsSession> TlsSession::create(const TlsContext& context, Role role, const Digest& pin,
-                                               ngtcp2_crypto_conn_ref reference) {
+                                               ngtcp2_crypto_conn_ref reference, PacketKeys& keys) {
   std::unique_ptr<TlsSession> tls(new TlsSession);
-  tls->binding_ = {reference, pin, false};
+  tls->binding_ = {reference, pin, &keys, false};
   if (!tls->configure(context, role)) return nullptr;
   return tls;
 }
@@ -144,6 +156,7 @@ bool TlsSession::configure(const TlsContext& context, Role role) {
   const int configured = is_client ? ngtcp2_crypto_gnutls_configure_client_session(session_)
                                    : ngtcp2_crypto_gnutls_configure_server_session(session_);
   if (configured != 0) return false;
+  gnutls_handshake_set_secret_function(session_, take_secrets);
   gnutls_session_set_ptr(session_, &binding_);
   if (gnutls_credentials_set(session_, GNUTLS_CRD_CERTIFICATE, context.credentials()) != GNUTLS_E_SUCCESS) {
     return false;

@@ -10,6 +10,8 @@
 
 #include <memory>
 
+#include "session/endpoint.hpp"
+#include "session/packet_protection.hpp"
 #include "session/types.hpp"
 
 namespace postern::session {
@@ -18,26 +20,30 @@ namespace postern::session {
 class TlsContext {
  public:
   /// Nothing when the credentials are unusable (credentials_digest() says the same).
-  [[nodiscard]] static std::unique_ptr<TlsContext> create(const Credentials& credentials);
+  [[nodiscard]] static std::unique_ptr<TlsContext> create(const Credentials& credentials, PacketCipher cipher);
   TlsContext(const TlsContext&) = delete;
   TlsContext& operator=(const TlsContext&) = delete;
   ~TlsContext();
 
   [[nodiscard]] gnutls_certificate_credentials_t credentials() const { return credentials_; }
   [[nodiscard]] gnutls_priority_t priority() const { return priority_; }
+  /// Null when GnuTLS protects the packets.
+  [[nodiscard]] const FastCipher* fast_cipher() const { return fast_cipher_.get(); }
 
  private:
   TlsContext() = default;
   gnutls_certificate_credentials_t credentials_ = nullptr;
   gnutls_priority_t priority_ = nullptr;
+  std::unique_ptr<FastCipher> fast_cipher_;
 };
 
 /// One handshake. Not movable: GnuTLS holds its address.
 class TlsSession {
  public:
-  /// `reference` leads ngtcp2 from the TLS session back to its connection. Nothing when GnuTLS has no memory.
+  /// `reference` leads ngtcp2 from the TLS session back to its connection, whose secrets go to `keys`. Nothing when
+  /// GnuTLS has no memory.
   [[nodiscard]] static std::unique_ptr<TlsSession> create(const TlsContext& context, Role role, const Digest& pin,
-                                                          ngtcp2_crypto_conn_ref reference);
+                                                          ngtcp2_crypto_conn_ref reference, PacketKeys& keys);
   TlsSession(const TlsSession&) = delete;
   TlsSession& operator=(const TlsSession&) = delete;
   ~TlsSession();
@@ -50,6 +56,7 @@ class TlsSession {
   struct Binding {
     ngtcp2_crypto_conn_ref reference{};
     Digest pin{};
+    PacketKeys* keys = nullptr;
     bool mismatch = false;
   };
 

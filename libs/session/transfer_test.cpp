@@ -101,6 +101,16 @@ TEST_P(Transfer, OfAMebibyteBothWaysArrivesWhole) {
 INSTANTIATE_TEST_SUITE_P(Networks, Transfer,
                          testing::Combine(testing::Values(0U, 10U, 50U), testing::Values(0U, 15U)));
 
+TEST(TransferCiphers, OfIpsecMbAndGnuTlsUnderstandEachOther) {
+  for (const bool client_is_portable : {false, true}) {
+    PairOptions options;
+    options.link.loss_per_mille = 10;
+    (client_is_portable ? options.client_cipher : options.connector_cipher) = PacketCipher::Portable;
+    Pair pair(options);
+    transfer_both_ways(pair, 1U << 20, 60s);
+  }
+}
+
 TEST(TransferSpeed, FillsAPathOfTwentyMillisecondsWithoutLoss) {
   Pair pair;
   const Instant start = pair.now;
