@@ -64,7 +64,7 @@ Flow::Flow(SlabHandle handle, const Segment& syn, std::uint64_t hash, const Flow
   state_deadline_ = now + kSynHold;
   held_syn_ = std::make_unique<HeldSyn>();
   held_syn_->size = std::min(syn.packet.size(), held_syn_->bytes.size());
-  std::memcpy(held_syn_->bytes.data(), syn.packet.data(), held_syn_->size);
+  std::copy_n(syn.packet.begin(), held_syn_->size, held_syn_->bytes.begin());
 }
 
 FlowStats Flow::stats() const { return {tuple_, bytes_received_, bytes_acknowledged_, send_.repeats()}; }
