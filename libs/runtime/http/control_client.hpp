@@ -25,15 +25,15 @@
 namespace postern::runtime {
 
 struct ControlConfig {
-  ServerAddress server;
-  ServerTrust trust;
+  ServerAddress server{};
+  ServerTrust trust{};
   wire::AgentRole role = wire::AGENT_ROLE_UNSPECIFIED;
-  identity::PrivateKey key;
-  std::string expected_network;  ///< slug; empty: any
-  std::string refresh_token;
-  std::string software;
-  std::string hostname;
-  std::map<std::string, std::string> labels;
+  identity::PrivateKey key{};
+  std::string expected_network{};  ///< slug; empty: any
+  std::string refresh_token{};
+  std::string software{};
+  std::string hostname{};
+  std::map<std::string, std::string> labels{};
 };
 
 enum class ControlFailure : std::uint8_t {
@@ -47,7 +47,7 @@ struct ControlUp {};
 struct ControlDown {
   ControlFailure failure;
   std::uint32_t code = 0;
-  std::string reason;  ///< one sentence for people
+  std::string reason{};  ///< one sentence for people
   bool final = false;  ///< no retry follows
 };
 using ControlEvent = std::variant<ControlUp, ControlDown, wire::ControllerMessage>;

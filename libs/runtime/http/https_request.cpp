@@ -16,6 +16,7 @@ class Exchange {
     outgoing_ = std::string(request.method) + ' ' + std::string(request.target) +
                 " HTTP/1.1\r\nHost: " + host_header(server) + "\r\nConnection: close\r\nUser-Agent: postern\r\n";
     if (!request.content_type.empty()) outgoing_ += "Content-Type: " + std::string(request.content_type) + "\r\n";
+    for (const auto& [name, value] : request.headers) outgoing_ += name + ": " + value + "\r\n";
     if (!request.body.empty() || request.method == "POST") {
       outgoing_ += "Content-Length: " + std::to_string(request.body.size()) + "\r\n";
     }
@@ -93,7 +94,7 @@ std::expected<HttpResponse, std::string> https_request(const ServerAddress& serv
                                                        std::string_view body, std::string_view content_type,
                                                        Duration timeout) {
   auto result = https_exchange(
-      server, trust, {.method = method, .target = target, .body = body, .content_type = content_type}, timeout);
+      server, trust, {.method = method, .target = target, .body = body, .content_type = content_type, .headers = {}}, timeout);
   if (!result) return std::unexpected(result.error().message);
   return std::move(*result);
 }

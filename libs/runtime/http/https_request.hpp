@@ -15,6 +15,7 @@ struct OutgoingRequest {
   std::string_view target = "/";
   std::string_view body = {};
   std::string_view content_type = {};
+  HttpHeaders headers = {};
 };
 
 /// Blocks the caller for at most `timeout`. Like https_request (control_client.hpp), but tells a server that is not the

@@ -231,7 +231,7 @@ class WebSocketImpl final : public WebSocket, public std::enable_shared_from_thi
   bool closing_ = false;
   bool paused_ = false;
   bool forgotten_ = false;  // events_ stay: one of them may be running
-  bool arrived_ = false;  // incoming_ holds a whole message
+  bool arrived_ = false;    // incoming_ holds a whole message
 };
 
 }  // namespace

@@ -1,0 +1,145 @@
+#include "services/server/admin_commands.hpp"
+
+#include <map>
+
+namespace postern::server {
+namespace {
+
+using namespace controller;
+using CommandResultOr = std::expected<Command, ServerError>;
+
+struct Verb {
+  CommandResultOr (*make)(const AdminRequest& request, const std::string& password_hash);
+  const char* outcome;  ///< %1 and %2 are the arguments
+};
+
+std::unexpected<ServerError> usage(const char* message) {
+  return std::unexpected(ServerError{config::ExitCode::Usage, message});
+}
+
+template <typename Edge>
+CommandResultOr edge_command(const AdminRequest& request) {
+  if (request.has("group") == request.has("user")) return usage("give either --group GROUP or --user EMAIL");
+  return Edge{request.argument(0), request.option("group"), request.option("user")};
+}
+
+CommandResultOr update_resource(const AdminRequest& request) {
+  UpdateResource update;
+  update.resource = request.argument(0);
+  if (request.has("name")) update.name = request.option("name");
+  if (request.has("address")) update.address = request.option("address");
+  if (request.has("alias") && request.has("no-alias")) return usage("give either --alias or --no-alias");
+  if (request.has("alias") || request.has("no-alias")) update.aliases = request.list("alias");
+  if (request.has("tcp")) update.tcp_ports = request.option("tcp");
+  if (!update.name && !update.address && !update.aliases && !update.tcp_ports) {
+    return usage("nothing to change: give --name, --address, --alias, --no-alias or --tcp");
+  }
+  return update;
+}
+
+using R = AdminRequest;
+using S = std::string;
+
+const std::map<std::string, Verb, std::less<>>& verbs() {
+  static const std::map<std::string, Verb, std::less<>> kVerbs{
+      {"user add",
+       {[](const R& r, const S& hash) -> CommandResultOr {
+          return CreateUser{r.argument(0), hash, r.has("admin") ? UserRole::Admin : UserRole::Member};
+        },
+        "The user %1 was added."}},
+      {"user set-password",
+       {[](const R& r, const S& hash) -> CommandResultOr {
+          return SetPassword{r.argument(0), hash};
+        },
+        "The password of %1 was set."}},
+      {"user disable",
+       {[](const R& r, const S&) -> CommandResultOr {
+          return SetUserState{r.argument(0), UserState::Disabled};
+        },
+        "The user %1 is disabled."}},
+      {"user enable",
+       {[](const R& r, const S&) -> CommandResultOr {
+          return SetUserState{r.argument(0), UserState::Active};
+        },
+        "The user %1 is enabled."}},
+      {"user delete",
+       {[](const R& r, const S&) -> CommandResultOr { return DeleteUser{r.argument(0)}; }, "The user %1 was deleted."}},
+      {"group add",
+       {[](const R& r, const S&) -> CommandResultOr { return CreateGroup{r.argument(0)}; }, "The group %1 was added."}},
+      {"group delete",
+       {[](const R& r, const S&) -> CommandResultOr { return DeleteGroup{r.argument(0)}; },
+        "The group %1 was deleted."}},
+      {"group add-user",
+       {[](const R& r, const S&) -> CommandResultOr {
+          return AddToGroup{r.argument(0), r.argument(1)};
+        },
+        "%2 is a member of %1."}},
+      {"group remove-user",
+       {[](const R& r, const S&) -> CommandResultOr {
+          return RemoveFromGroup{r.argument(0), r.argument(1)};
+        },
+        "%2 is no longer a member of %1."}},
+      {"remote-network add",
+       {[](const R& r, const S&) -> CommandResultOr { return CreateRemoteNetwork{r.argument(0)}; },
+        "The remote network %1 was added."}},
+      {"remote-network delete",
+       {[](const R& r, const S&) -> CommandResultOr { return DeleteRemoteNetwork{r.argument(0)}; },
+        "The remote network %1 was deleted."}},
+      {"connector add",
+       {[](const R& r, const S&) -> CommandResultOr {
+          return CreateConnector{r.argument(0), r.option("remote-network")};
+        },
+        "The connector %1 was added. Make its tokens: postern-server admin connector tokens '%1'"}},
+      {"connector delete",
+       {[](const R& r, const S&) -> CommandResultOr { return DeleteConnector{r.argument(0)}; },
+        "The connector %1 was deleted."}},
+      {"connector tokens",
+       {[](const R& r, const S&) -> CommandResultOr { return GenerateConnectorTokens{r.argument(0)}; }, ""}},
+      {"resource add",
+       {[](const R& r, const S&) -> CommandResultOr {
+          return CreateResource{r.argument(0), r.option("remote-network"), r.option("address"), r.list("alias"),
+                                r.option("tcp")};
+        },
+        "The resource %1 was added. Nobody may reach it yet: postern-server admin access grant '%1' --group GROUP"}},
+      {"resource update",
+       {[](const R& r, const S&) -> CommandResultOr { return update_resource(r); }, "The resource %1 was changed."}},
+      {"resource delete",
+       {[](const R& r, const S&) -> CommandResultOr { return DeleteResource{r.argument(0)}; },
+        "The resource %1 was deleted."}},
+      {"access grant",
+       {[](const R& r, const S&) -> CommandResultOr { return edge_command<GrantAccess>(r); },
+        "Access to %1 was granted."}},
+      {"access revoke",
+       {[](const R& r, const S&) -> CommandResultOr { return edge_command<RevokeAccess>(r); },
+        "Access to %1 was taken away."}},
+      {"device delete",
+       {[](const R& r, const S&) -> CommandResultOr { return DeleteDevice{r.argument(0)}; },
+        "The device %1 is signed out."}},
+  };
+  return kVerbs;
+}
+
+}  // namespace
+
+std::optional<std::expected<controller::Command, ServerError>> to_command(const AdminRequest& request,
+                                                                          const std::string& password_hash) {
+  const auto found = verbs().find(request.command);
+  if (found == verbs().end()) return std::nullopt;
+  return found->second.make(request, password_hash);
+}
+
+std::string outcome_sentence(const AdminRequest& request) {
+  const auto found = verbs().find(request.command);
+  if (found == verbs().end()) return {};
+  std::string text;
+  for (const char* at = found->second.outcome; *at != '\0'; ++at) {
+    if (*at == '%' && (at[1] == '1' || at[1] == '2')) {
+      text += request.argument(static_cast<std::size_t>(*++at - '1'));
+    } else {
+      text += *at;
+    }
+  }
+  return text;
+}
+
+}  // namespace postern::server

@@ -1,0 +1,63 @@
+// The relay's thread: one UDP socket, the Relay machine, and a mailbox for what the controller has to say.
+#pragma once
+
+#include <deque>
+#include <expected>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <thread>
+
+#include "base/ip.hpp"
+#include "base/random.hpp"
+#include "base/route_id.hpp"
+#include "identity/tokens.hpp"
+#include "relay_core/relay_output.hpp"
+#include "runtime/http/io_loop.hpp"
+#include "services/server/server_error.hpp"
+
+namespace postern::server {
+
+/// The relay of the same process; agents know it by this name.
+inline constexpr std::string_view kLocalRelayName = "main";
+
+struct RelaySnapshot {
+  std::uint64_t epoch = 0;
+  std::size_t bindings = 0;
+  relay_core::RelayStats stats{};
+  std::uint64_t bytes_received = 0;
+  std::uint64_t bytes_sent = 0;
+  std::uint64_t send_dropped = 0;
+};
+
+class RelayThread {
+ public:
+  /// Opens the socket; the error is about `listen`.
+  [[nodiscard]] static std::expected<std::unique_ptr<RelayThread>, ServerError> open(runtime::IoLoop& controller_loop,
+                                                                                     const SocketAddress& listen,
+                                                                                     const identity::SealKey& key,
+                                                                                     RandomSource& random);
+  ~RelayThread();
+  void start();
+  void stop();
+
+  /// Drawn anew at each start (PROTOCOL.md §3.4).
+  [[nodiscard]] std::uint64_t epoch() const;
+  /// From the controller's thread. Waits here when the relay's mailbox is full: a revocation is never lost.
+  void revoke(const RouteId& route);
+  /// `done` is called on the controller's thread; nothing when the relay's mailbox is full.
+  void query(std::function<void(std::optional<RelaySnapshot>)> done);
+
+ private:
+  class Worker;
+  RelayThread(runtime::IoLoop& controller_loop, std::unique_ptr<Worker> worker);
+  void hand_over();
+
+  runtime::IoLoop& controller_loop_;
+  std::unique_ptr<Worker> worker_;
+  std::thread thread_;
+  std::deque<RouteId> waiting_;  // bounded by the number of live routes
+  runtime::Timer again_;
+};
+
+}  // namespace postern::server

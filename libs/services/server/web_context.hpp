@@ -1,0 +1,45 @@
+// What the routes of the server share; everything in it lives on the controller's thread.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "base/random.hpp"
+#include "runtime/http/http_server.hpp"
+#include "runtime/os/log.hpp"
+#include "services/server/controller_host.hpp"
+#include "services/server/csrf.hpp"
+#include "services/server/device_grants.hpp"
+#include "services/server/password_pool.hpp"
+#include "services/server/rate_limit.hpp"
+#include "services/server/setup_links.hpp"
+#include "services/server/sign_in_limits.hpp"
+
+namespace postern::server {
+
+struct WebContext {
+  ControllerHost& host;
+  PasswordPool& passwords;
+  RandomSource& random;
+  runtime::Logger& log;
+  std::string url;  ///< of this server, without a slash at its end
+  std::string network_name;
+  SetupLinks& setup_links;
+  Csrf csrf{random};
+  DeviceGrants grants{};
+  SignInLimits limits{};
+  /// New device authorisations and look-ups of codes.
+  RateLimit enquiries{30, std::chrono::minutes(1), 50'000};
+};
+
+/// Routes are added before the server starts; `context` outlives the server.
+void add_page_routes(runtime::HttpServer& server, WebContext& context);    // /, /style.css, /healthz, /readyz, keys
+void add_device_routes(runtime::HttpServer& server, WebContext& context);  // /device
+void add_oauth_routes(runtime::HttpServer& server, WebContext& context);   // /oauth/…
+void add_setup_routes(runtime::HttpServer& server, WebContext& context);   // /setup
+
+/// A page with the form's cookie.
+[[nodiscard]] runtime::HttpResponse with_cookie(runtime::HttpResponse response, const std::string& cookie);
+[[nodiscard]] runtime::HttpResponse too_many(Duration wait, std::string_view what);
+
+}  // namespace postern::server
