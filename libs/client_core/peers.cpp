@@ -374,7 +374,7 @@ void Peers::check_liveness(Instant now, Peer& peer) {
     if (!peer.unanswered_since) peer.unanswered_since = now;
   }
   if (!peer.unanswered_since || now - *peer.unanswered_since < config_.silence_max) return;
-  if (!peer.listed) return fail(now, peer, "it is gone");
+  if (!peer.listed && now - *peer.unanswered_since >= config_.gone_silence) return fail(now, peer, "it is gone");
   if (peer.suspect) return;
   peer.suspect = true;
   events_.push_back(PeerSuspect{peer.instance.id});

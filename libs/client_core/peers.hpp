@@ -31,6 +31,9 @@ struct PeersConfig {
   std::string software;  ///< for Hello
   Duration ready_deadline = std::chrono::seconds(3);
   Duration silence_max = std::chrono::seconds(3);
+  /// Of an instance that is not listed any more. A server that has just started again lists nobody at first, and its
+  /// relay knows nobody: connectors get this long to come back.
+  Duration gone_silence = std::chrono::seconds(12);
   Duration busy_ping = std::chrono::seconds(1);
   Duration quiet_ping = std::chrono::seconds(15);
   Duration retry_min = std::chrono::milliseconds(500);

@@ -1,0 +1,13 @@
+// postern: the person's command line. Everything is in services/client/cli.hpp.
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "services/client/cli.hpp"
+#include "services/client/environment.hpp"
+
+int main(int argc, char** argv) {
+  using namespace postern::client;
+  return run_cli(POSTERN_VERSION, std::vector<std::string>(argv + 1, argv + argc),
+                 {environment(), std::cout, std::cerr});
+}

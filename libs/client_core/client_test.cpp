@@ -1,0 +1,439 @@
+#include "client_core/client.hpp"
+
+#include <gmock/gmock.h>
+
+#include "client_core/client_test_util.hpp"
+
+namespace postern::client {
+namespace {
+
+using namespace std::chrono_literals;
+using test::App;
+using test::World;
+
+class ClientTest : public testing::Test {
+ protected:
+  /// A world with one connector, online.
+  void bring_up(int connectors = 1) {
+    for (int i = 0; i < connectors; ++i) world.add_connector();
+    world.bring_up();
+  }
+  test::ConnectorSide& connector(std::size_t i = 0) { return *world.connectors[i]; }
+  App& open(std::uint64_t upload = 0) {
+    App& app = world.connect(world.resolve("nginx.home.lan"), 80, upload);
+    EXPECT_TRUE(world.run_until([&] { return app.connected; }, 5s));
+    return app;
+  }
+  ClientState state() { return world.client->state(world.now); }
+  std::uint64_t drops(const std::string& name) {
+    const auto all = world.client->status(world.now).drops;
+    const auto found = all.find(name);
+    return found == all.end() ? 0 : found->second;
+  }
+  void remove_resource(std::uint64_t id) {
+    wire::ControllerMessage message;
+    message.mutable_client_update()->set_from_version(1);
+    message.mutable_client_update()->set_version(2);
+    message.mutable_client_update()->add_removed_resources(id);
+    world.control(message);
+  }
+
+  World world;
+};
+
+// --- state -----------------------------------------------------------------------------------------------------------
+
+TEST_F(ClientTest, IsOnlineOnlyWhenTheRelayHasProvenTheBinding) {
+  world.add_connector();
+  world.relay_answers = false;
+  EXPECT_EQ(state(), ClientState::Connecting);
+  world.control(world.welcome());
+  world.control(world.full_update());
+  world.run_for(2s);
+  EXPECT_EQ(state(), ClientState::Connecting);
+  EXPECT_THAT(world.client->status(world.now).reason, testing::HasSubstr("has not answered"));
+  world.relay_answers = true;
+  EXPECT_TRUE(world.run_until([&] { return state() == ClientState::Online; }, 10s));
+}
+
+TEST_F(ClientTest, IsNoLongerOnlineWhenTheRelayFallsSilent) {
+  bring_up();
+  world.run_for(60s);
+  EXPECT_EQ(state(), ClientState::Online);
+  world.relay_answers = false;
+  EXPECT_TRUE(world.run_until([&] { return state() != ClientState::Online; }, 51s));
+}
+
+TEST_F(ClientTest, StaysOnlineWithoutTheControllerUntilTheLeaseEnds) {
+  bring_up();
+  world.client->handle_control_down(world.now, "the server is away");
+  world.run_for(30s);
+  EXPECT_EQ(state(), ClientState::Online);
+  world.run_for(2h);
+  EXPECT_EQ(state(), ClientState::Offline);
+}
+
+TEST_F(ClientTest, SaysOfflineWhenTheControllerCannotBeReached) {
+  world.client->handle_control_down(world.now, "no route to the server");
+  EXPECT_EQ(state(), ClientState::Offline);
+  EXPECT_EQ(world.client->status(world.now).reason, "no route to the server");
+}
+
+TEST_F(ClientTest, SendsHeartbeatsWithTheRelaysWhereItIsBound) {
+  bring_up();
+  world.to_controller.clear();
+  world.run_for(25s);
+  ASSERT_GE(world.to_controller.size(), 2U);
+  EXPECT_THAT(world.to_controller.back().heartbeat().relays(), testing::ElementsAre("relay-1"));
+}
+
+TEST_F(ClientTest, AsksForAFullUpdateWhenADeltaDoesNotFit) {
+  bring_up();
+  wire::ControllerMessage message;
+  message.mutable_client_update()->set_from_version(99);
+  message.mutable_client_update()->set_version(100);
+  world.control(message);
+  world.run_for(1ms);
+  EXPECT_EQ(world.full_updates_wanted, 1);
+}
+
+// --- flows -----------------------------------------------------------------------------------------------------------
+
+TEST_F(ClientTest, CarriesBytesBothWaysByNameAndClosesCleanly) {
+  bring_up();
+  connector().download = 3'000'000;
+  App& app = open(2'000'000);
+  EXPECT_TRUE(world.run_until([&] { return app.kernel.is_done(); }, 60s));
+  EXPECT_FALSE(app.kernel.is_reset());
+  EXPECT_EQ(app.kernel.read(), 3'000'000U);
+  EXPECT_EQ(connector().last_flow()->received, 2'000'000U);
+  EXPECT_EQ(connector().last_flow()->open.host(), "nginx.home.lan");
+  EXPECT_EQ(connector().last_flow()->open.resource_id(), 1U);
+  EXPECT_TRUE(world.run_until([&] { return world.client->status(world.now).flows == 0; }, 10s));
+}
+
+TEST_F(ClientTest, CarriesBytesToAnAddressInsideAPrefixAndOverIpv6) {
+  bring_up();
+  connector().download = 100'000;
+  App& by_address = world.connect(IpAddress::v4(192, 168, 1, 20), 80, 10);
+  EXPECT_TRUE(world.run_until([&] { return by_address.kernel.is_done(); }, 10s));
+  EXPECT_EQ(connector().last_flow()->open.ip(), std::string("\xc0\xa8\x01\x14"));
+  App& v6 = world.connect(world.resolve("nginx.home.lan", wire::DnsType::Aaaa), 80, 10);
+  EXPECT_TRUE(world.run_until([&] { return v6.kernel.is_done(); }, 10s));
+  EXPECT_EQ(v6.kernel.read(), 100'000U);
+}
+
+TEST_F(ClientTest, AnswersTheSynOnlyAfterTheConnectorHasConnected) {
+  bring_up();
+  connector().answers = false;
+  App& app = world.connect(world.resolve("nginx.home.lan"), 80);
+  world.run_for(4s);
+  ASSERT_NE(connector().last_flow(), nullptr);
+  EXPECT_FALSE(app.connected);
+  connector().answers = true;
+  EXPECT_TRUE(world.run_until([&] { return app.connected; }, 1s));
+}
+
+TEST_F(ClientTest, TellsTheApplicationWhyTheTargetCouldNotBeReached) {
+  bring_up();
+  const IpAddress to = world.resolve("nginx.home.lan");
+  connector().refusal = wire::REFUSAL_CONNECTION_REFUSED;
+  App& refused = world.connect(to, 80);
+  EXPECT_TRUE(world.run_until([&] { return refused.kernel.is_reset(); }, 2s));
+  EXPECT_TRUE(world.icmp.empty());
+  const std::vector<std::pair<wire::RefusalReason, int>> codes = {{wire::REFUSAL_HOST_UNREACHABLE, 1},
+                                                                  {wire::REFUSAL_NETWORK_UNREACHABLE, 0},
+                                                                  {wire::REFUSAL_NAME_NOT_FOUND, 1},
+                                                                  {wire::REFUSAL_NOT_IN_LEASE, 13},
+                                                                  {wire::REFUSAL_FORBIDDEN_ADDRESS, 13}};
+  for (const auto& [reason, code] : codes) {
+    connector().refusal = reason;
+    world.icmp.clear();
+    App& app = world.connect(to, 80);
+    ASSERT_TRUE(world.run_until([&] { return !world.icmp.empty(); }, 2s)) << reason;
+    const auto ip = wire::IpView::parse(world.icmp.front().packet);
+    EXPECT_EQ(ip->payload[0], 3);
+    EXPECT_EQ(ip->payload[1], code) << reason;
+    EXPECT_FALSE(app.connected);
+    world.apps.pop_back();
+  }
+}
+
+TEST_F(ClientTest, StaysSilentWhenTheTargetDoesNotAnswer) {
+  bring_up();
+  connector().refusal = wire::REFUSAL_TIMED_OUT;
+  App& app = world.connect(world.resolve("nginx.home.lan"), 80);
+  world.run_for(3s);
+  EXPECT_FALSE(app.connected || app.kernel.is_reset());
+  EXPECT_TRUE(world.icmp.empty());
+}
+
+TEST_F(ClientTest, RefusesPortsAndAddressesOfNoResourceWithoutAskingAnybody) {
+  bring_up();
+  const IpAddress named = world.resolve("nginx.home.lan");
+  const std::vector<SocketAddress> targets = {
+      {named, 81}, {IpAddress::v4(192, 168, 1, 20), 22}, {IpAddress::v4(192, 168, 2, 20), 80}, {IpAddress::v4(100, 96, 9, 9), 80}};
+  for (const SocketAddress& to : targets) {
+    world.icmp.clear();
+    App& app = world.connect(to.ip, to.port);
+    EXPECT_TRUE(world.run_until([&] { return !world.icmp.empty(); }, 1s)) << to.to_string();
+    EXPECT_FALSE(app.connected);
+    world.apps.pop_back();
+  }
+  EXPECT_EQ(connector().last_flow(), nullptr);
+  EXPECT_EQ(drops("flow_port_not_allowed"), 2U);
+}
+
+TEST_F(ClientTest, PassesResetsOnInBothDirections) {
+  bring_up();
+  connector().finishes = false;
+  App& app = open();
+  const auto key = connector().flows.rbegin()->first;
+  connector().endpoint.reset(session::SessionId(key.first), session::StreamId(key.second), 0x10);
+  EXPECT_TRUE(world.run_until([&] { return app.kernel.is_reset(); }, 1s));
+
+  App& second = open();
+  const auto reset = tcp::test::make_packet(
+      second.tuple, {tcp::test::kRst, 78, 0, 0, {}, {}, {}, false, false, 0});
+  world.client->handle_tun_packet(world.now, reset.vnet, tcp::test::in_block(world.pool, reset.bytes));
+  EXPECT_TRUE(world.run_until([&] { return connector().flows.rbegin()->second.was_reset; }, 1s));
+}
+
+TEST_F(ClientTest, KeepsTheOtherDirectionOpenAfterAHalfClose) {
+  bring_up();
+  connector().finishes = false;
+  App& app = open(1000);
+  EXPECT_TRUE(world.run_until([&] { return connector().last_flow()->ended; }, 2s));
+  EXPECT_FALSE(app.kernel.is_ended());
+  auto& flow = connector().flows.rbegin()->second;
+  flow.to_send = 50'000;
+  flow.finishes = true;
+  EXPECT_TRUE(world.run_until([&] { return app.kernel.is_done(); }, 5s));
+  EXPECT_EQ(app.kernel.read(), 50'000U);
+}
+
+TEST_F(ClientTest, AStalledApplicationStopsItsTargetAndNobodyElse) {
+  bring_up();
+  connector().download = 20'000'000;
+  App& stalled = open();
+  stalled.kernel.read_until(0);
+  world.run_for(5s);
+  const std::uint64_t sent = connector().last_flow()->sent;
+  EXPECT_LT(sent, 16'000'000U);
+  connector().download = 1'000'000;
+  App& other = open();
+  EXPECT_TRUE(world.run_until([&] { return other.kernel.read() == 1'000'000; }, 20s));
+  EXPECT_EQ(connector().flows.begin()->second.sent, sent);
+  stalled.kernel.read_until(UINT64_MAX);
+  EXPECT_TRUE(world.run_until([&] { return stalled.kernel.read() == 20'000'000; }, 60s));
+}
+
+TEST_F(ClientTest, AStalledTargetStopsItsApplicationWithoutLosingAnything) {
+  bring_up();
+  connector().finishes = false;
+  App& app = open(20'000'000);
+  connector().reads = false;
+  world.run_for(5s);
+  EXPECT_LT(connector().last_flow()->received, 20'000'000U);
+  connector().reads = true;
+  EXPECT_TRUE(world.run_until([&] { return connector().last_flow()->received == 20'000'000; }, 60s));
+  EXPECT_FALSE(app.kernel.is_reset());
+}
+
+// --- instances -------------------------------------------------------------------------------------------------------
+
+TEST_F(ClientTest, GoesToTheNextInstanceWhenTheFirstDoesNotAnswer) {
+  bring_up(2);
+  for (const std::size_t dead : {0U, 1U}) {
+    connector(dead).is_dead = true;
+    App& app = world.connect(world.resolve("nginx.home.lan"), 80);
+    EXPECT_TRUE(world.run_until([&] { return app.connected; }, 3500ms)) << dead;
+    connector(dead).is_dead = false;
+    world.run_for(10s);
+  }
+}
+
+TEST_F(ClientTest, NewFlowsLeaveAnInstanceThatHasFallenSilentAfterThreeSeconds) {
+  bring_up(2);
+  connector(0).finishes = connector(1).finishes = false;
+  App& old = open();
+  const std::size_t first = connector(0).last_flow() != nullptr ? 0 : 1;
+  connector(first).is_dead = true;
+  App& next = world.connect(world.resolve("nginx.home.lan"), 80);
+  EXPECT_TRUE(world.run_until([&] { return next.connected; }, 4s));
+  EXPECT_NE(connector(1 - first).last_flow(), nullptr);
+  EXPECT_FALSE(old.kernel.is_reset());
+  App& third = world.connect(world.resolve("nginx.home.lan"), 80);
+  EXPECT_TRUE(world.run_until([&] { return third.connected; }, 100ms));
+}
+
+TEST_F(ClientTest, RefusesWhenNoInstanceIsLeft) {
+  bring_up();
+  connector().is_dead = true;
+  App& app = world.connect(world.resolve("nginx.home.lan"), 80);
+  EXPECT_TRUE(world.run_until([&] { return !world.icmp.empty(); }, 7s));
+  EXPECT_FALSE(app.connected);
+  EXPECT_EQ(drops("flow_no_instance"), 1U);
+}
+
+TEST_F(ClientTest, NeverTalksToAConnectorWithAnotherKey) {
+  world.add_connector();
+  world.client->handle_control_up(world.now);
+  world.control(world.welcome());
+  auto update = world.full_update();
+  update.mutable_client_update()->mutable_instances(0)->set_certificate_digest(std::string(32, 'x'));
+  world.control(update);
+  ASSERT_TRUE(world.run_until([&] { return state() == ClientState::Online; }, 5s));
+  App& app = world.connect(world.resolve("nginx.home.lan"), 80);
+  EXPECT_TRUE(world.run_until([&] { return !world.icmp.empty(); }, 7s));
+  EXPECT_FALSE(app.connected);
+  EXPECT_TRUE(connector().messages.empty());
+  EXPECT_THAT(world.client->status(world.now).sessions.at(0).failure, testing::HasSubstr("key"));
+}
+
+TEST_F(ClientTest, RefusesFlowsWhenTheConnectorRefusesTheLease) {
+  world.add_connector().accepts_hello = false;
+  world.bring_up();
+  App& app = world.connect(world.resolve("nginx.home.lan"), 80);
+  EXPECT_TRUE(world.run_until([&] { return !world.icmp.empty(); }, 2s));
+  EXPECT_FALSE(app.connected);
+  EXPECT_EQ(drops("peer_hello_refused"), 1U);
+}
+
+TEST_F(ClientTest, SessionsOutliveARestartOfTheControllerThatListsNobodyAtFirst) {
+  bring_up();
+  connector().finishes = false;
+  App& app = open();
+  world.client->handle_control_down(world.now, "restart");
+  world.run_for(1s);
+  world.client->handle_control_up(world.now);
+  world.control(world.welcome());
+  auto update = world.full_update();
+  update.mutable_client_update()->clear_instances();
+  world.control(update);
+  world.run_for(10s);
+  EXPECT_FALSE(app.kernel.is_reset());
+  App& next = world.connect(world.resolve("nginx.home.lan"), 80);
+  EXPECT_TRUE(world.run_until([&] { return next.connected; }, 1s));
+}
+
+TEST_F(ClientTest, FlowsOfAnInstanceThatIsGoneAndSilentEnd) {
+  bring_up();
+  connector().finishes = false;
+  App& app = open();
+  connector().is_dead = true;
+  auto update = world.full_update();
+  update.mutable_client_update()->clear_instances();
+  world.control(update);
+  EXPECT_TRUE(world.run_until([&] { return app.kernel.is_reset(); }, 18s));
+}
+
+TEST_F(ClientTest, APingKeepsQuietFlowsHonestAndNothingIsSentWithoutFlows) {
+  bring_up();
+  connector().finishes = false;
+  App& app = open();
+  world.run_for(2min);
+  EXPECT_FALSE(app.kernel.is_reset());
+  const auto session = world.client->status(world.now).sessions.at(0);
+  EXPECT_EQ(session.state, "ready");
+  const auto before = session.bytes_sent;
+  world.run_for(1min);
+  EXPECT_GT(world.client->status(world.now).sessions.at(0).bytes_sent, before);
+}
+
+// --- revocation ------------------------------------------------------------------------------------------------------
+
+TEST_F(ClientTest, FlowsOfARemovedResourceEndAtOnce) {
+  bring_up();
+  connector().finishes = false;
+  App& app = open();
+  remove_resource(1);
+  EXPECT_TRUE(world.run_until([&] { return app.kernel.is_reset(); }, 100ms));
+  EXPECT_TRUE(world.run_until([&] { return connector().flows.rbegin()->second.was_reset; }, 1s));
+  EXPECT_EQ(world.resolve("nginx.home.lan"), IpAddress());
+}
+
+TEST_F(ClientTest, FlowsThatTheConnectorRevokesEnd) {
+  bring_up();
+  connector().finishes = false;
+  App& app = open();
+  wire::SessionMessage revoked;
+  revoked.mutable_revoked()->add_resource_ids(1);
+  connector().say(revoked);
+  EXPECT_TRUE(world.run_until([&] { return app.kernel.is_reset(); }, 1s));
+}
+
+TEST_F(ClientTest, ARenewedLeaseReachesTheConnectorOverTheLivingSession) {
+  bring_up();
+  connector().finishes = false;
+  open();
+  world.control(world.full_update("lease-2"));
+  EXPECT_TRUE(world.run_until(
+      [&] { return !connector().messages.empty() && connector().messages.back().lease().lease() == "lease-2"; }, 1s));
+}
+
+// --- the rest of the TUN ---------------------------------------------------------------------------------------------
+
+TEST_F(ClientTest, AnswersDnsForResourcesAndPassesOtherNamesOn) {
+  bring_up();
+  EXPECT_TRUE(world.client->network().contains(world.resolve("nginx.home.lan")));
+  (void)world.ask_dns(*wire::build_dns_question(3, "example.org", wire::DnsType::A));
+  // No server is known here, so the answer is SERVFAIL; with one the question would wait in the forwarder.
+  EXPECT_EQ(wire::parse_dns_message(world.last_udp)->header.rcode, 2);
+  world.client->forwarder().set_servers({{IpAddress::v4(192, 0, 2, 1), 53}});
+  (void)world.ask_dns(*wire::build_dns_question(3, "example.org", wire::DnsType::A));
+  EXPECT_TRUE(world.client->forwarder().poll_query());
+}
+
+TEST_F(ClientTest, RefusesUdpToResourcesWithIcmp) {
+  bring_up();
+  world.send_udp({IpAddress::v4(100, 96, 0, 1), 5000}, {IpAddress::v4(192, 168, 1, 20), 53}, as_bytes("hello"));
+  EXPECT_TRUE(world.run_until([&] { return !world.icmp.empty(); }, 10ms));
+  EXPECT_EQ(drops("packet_unsupported_protocol"), 1U);
+}
+
+TEST_F(ClientTest, SurvivesGarbageFromTheTunAndTheRelay) {
+  bring_up();
+  App& app = open(100);
+  SeededRandom random(5);
+  const auto good = tcp::test::make_packet(app.tuple, {tcp::test::kAck, 78, 1, 1000, Bytes(300, 1), {}, {}, false, false, 0});
+  for (int i = 0; i < 20'000; ++i) {
+    Bytes packet = good.bytes;
+    std::array<std::uint8_t, 10> vnet{};
+    if (random.below(2) == 0) random.fill(vnet);
+    if (random.below(3) == 0) {
+      packet.resize(1 + random.below(200));
+      random.fill(packet);
+    }
+    for (std::uint64_t flips = random.below(6); flips > 0; --flips) {
+      packet[random.below(packet.size())] = static_cast<std::uint8_t>(random.next());
+    }
+    world.client->handle_tun_packet(world.now, vnet, tcp::test::in_block(world.pool, packet));
+    Bytes train(1 + random.below(3000));
+    random.fill(train);
+    world.client->handle_train(world.now, random.below(4) == 0 ? test::kOther : test::kRelay, train,
+                               1 + random.below(1500), 0);
+    if (i % 64 == 0) world.run_for(1ms);
+  }
+  // It still works.
+  world.apps.clear();
+  connector().download = 1000;
+  App& next = world.connect(world.resolve("nginx.home.lan"), 80);
+  EXPECT_TRUE(world.run_until([&] { return next.kernel.read() == 1000; }, 10s));
+}
+
+TEST_F(ClientTest, IgnoresMalformedEntriesOfAnUpdate) {
+  world.add_connector();
+  auto update = world.full_update();
+  auto* bad = update.mutable_client_update()->add_resources();
+  bad->set_id(9);
+  bad->set_address("not an address!");
+  update.mutable_client_update()->mutable_instances(0)->set_route_id("short");
+  world.control(world.welcome());
+  world.control(update);
+  EXPECT_EQ(drops("control_malformed_entry"), 2U);
+  EXPECT_EQ(world.client->status(world.now).resources.size(), 2U);
+}
+
+}  // namespace
+}  // namespace postern::client

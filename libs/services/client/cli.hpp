@@ -1,0 +1,24 @@
+// The person's command line: `postern`.
+#pragma once
+
+#include <iosfwd>
+#include <string>
+#include <vector>
+
+#include "config/option.hpp"
+#include "config/parser.hpp"
+
+namespace postern::client {
+
+/// Commands and options, for parsing, help and the reference page.
+[[nodiscard]] config::Program cli_program(const std::string& version);
+
+struct CliWorld {
+  config::Variables environment;
+  std::ostream& out;
+  std::ostream& error;
+};
+/// Runs one command line; returns the exit status.
+int run_cli(const std::string& version, std::vector<std::string> arguments, CliWorld world);
+
+}  // namespace postern::client

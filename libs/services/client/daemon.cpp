@@ -1,0 +1,345 @@
+#include "services/client/daemon.hpp"
+
+#include <signal.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+namespace postern::client {
+
+namespace {
+
+using config::ExitCode;
+
+/// Memory for packets in flight; at the bound reading pauses.
+constexpr std::size_t kPoolBytes = 192U << 20;
+constexpr Duration kRetry = std::chrono::seconds(10);
+constexpr Duration kWatchInterval = std::chrono::milliseconds(500);
+/// With addresses from last time at hand, a slow resolver is not waited for longer.
+constexpr Duration kLookUpMax = std::chrono::seconds(3);
+
+constexpr const char* kNotSignedIn = "nobody is signed in on this device: run `postern login URL`";
+
+std::string device_name() {
+  std::array<char, 128> name{};
+  return ::gethostname(name.data(), name.size() - 1) == 0 && name[0] != '\0' ? name.data() : "unnamed";
+}
+
+std::string absolute(const std::string& path) { return std::filesystem::absolute(path).lexically_normal().string(); }
+
+}  // namespace
+
+Daemon::Daemon(DaemonConfig config)
+    : config_(std::move(config)),
+      log_("posternd", config_.log),
+      pool_(kPoolBytes),
+      store_(absolute(config_.state_directory)),
+      journal_(store_.directory()),
+      owner_(to_hex(random_.make<std::array<std::uint8_t, 16>>())),
+      dns_(journal_, owner_, config_.resolv_conf),
+      worker_(loop_) {}
+
+Daemon::~Daemon() {
+  loop_.remove_participant(*this);
+  if (look_up_.joinable()) look_up_.join();
+}
+
+std::expected<void, Problem> Daemon::prepare() {
+  if (const auto made = store_.prepare(); !made) return made;
+  auto lock = runtime::LockFile::acquire(store_.directory() + "/posternd.lock");
+  if (!lock) {
+    const bool in_use = lock.error().kind == runtime::FileErrorKind::InUse;
+    return std::unexpected(Problem{in_use ? ExitCode::AlreadyRunning : ExitCode::StateUnusable,
+                                   in_use ? "another posternd runs with the state folder " + store_.directory() +
+                                                ": stop it, or give this one another --state"
+                                          : lock.error().text});
+  }
+  lock_ = std::move(*lock);
+  const auto stale = journal_.play_back(std::nullopt);
+  if (!stale) return std::unexpected(Problem{ExitCode::StateUnusable, stale.error()});
+  if (*stale == PlayBack::Restored) log_.warn("The last posternd did not end cleanly; DNS has been put back");
+  if (const auto tun = TunLink::probe(config_.tun_name); !tun) return tun;
+  ipc_.emplace(
+      loop_, [this](IpcConnection from, std::string_view line) { handle_line(from, line); },
+      [this](IpcConnection connection) { handle_closed(connection); });
+  const auto parent = std::filesystem::path(config_.socket_path).parent_path().string();
+  if (!parent.empty()) {
+    const auto made = runtime::make_directories(parent, 0755);
+    if (!made) return std::unexpected(Problem{ExitCode::NotPermitted, made.error().text});
+  }
+  return ipc_->listen(config_.socket_path);
+}
+
+std::expected<void, Problem> Daemon::load() {
+  auto sign_in = store_.load_sign_in();
+  if (!sign_in) return std::unexpected(sign_in.error());
+  auto key = store_.load_key();
+  if (!key) return std::unexpected(key.error());
+  key_ = std::move(*key);
+  if (key_) sign_in_ = std::move(*sign_in);
+  return {};
+}
+
+std::expected<void, Problem> Daemon::run() {
+  signals_.emplace(loop_, std::initializer_list<int>{SIGTERM, SIGINT, SIGHUP}, [this](int number) {
+    if (number != SIGHUP) loop_.stop();
+  });
+  if (const auto prepared = prepare(); !prepared) return prepared;
+  if (const auto loaded = load(); !loaded) return loaded;
+  start_watchdog();
+  loop_.add_participant(*this);
+  log_.info("posternd has started", {{"version", config_.version}});
+  if (sign_in_ && !sign_in_->paused) connect();
+  loop_.run();
+  log_.info("posternd is stopping");
+  worker_.cancel();
+  stop_engine();
+  ipc_.reset();
+  if (watchdog_) {
+    loop_.remove(watchdog_->pidfd());
+    watchdog_->finish();
+  }
+  return {};
+}
+
+void Daemon::start_watchdog() {
+  auto watchdog = Watchdog::start({"/proc/self/exe", store_.directory(), owner_});
+  if (!watchdog) {
+    log_.error("The watchdog could not be started, so DNS stays changed if posternd is killed: " + watchdog.error());
+    return;
+  }
+  watchdog_ = std::move(*watchdog);
+  if (watchdog_->pidfd() < 0) return;
+  loop_.add(watchdog_->pidfd(), EPOLLIN, [this](std::uint32_t) {
+    log_.warn("The watchdog has ended; starting another one");
+    loop_.remove(watchdog_->pidfd());
+    watchdog_->finish();
+    start_watchdog();
+  });
+}
+
+// --- connection ------------------------------------------------------------------------------------------------------
+
+void Daemon::connect() {
+  trouble_.clear();
+  retry_at_.reset();
+  if (engine_ || look_up_deadline_) return;
+  // The server's addresses are found before our resolver is installed, and kept.
+  if (IpAddress::parse(sign_in_->server.host)) return handle_looked_up({sign_in_->server.host});
+  if (look_up_.joinable()) look_up_.join();
+  look_up_deadline_ = loop_.now() + kLookUpMax;
+  look_up_ = std::thread([this, host = sign_in_->server.host] {
+    const auto addresses = look_up(host);
+    (void)loop_.post([this, addresses] { handle_looked_up(addresses); });
+  });
+}
+
+void Daemon::handle_looked_up(const std::vector<std::string>& addresses) {
+  look_up_deadline_.reset();
+  if (!sign_in_ || sign_in_->paused || engine_) return;
+  if (!addresses.empty() && addresses != sign_in_->server.fixed_addresses) {
+    sign_in_->server.fixed_addresses = addresses;
+    (void)store_.save_sign_in(*sign_in_);
+  }
+  start_engine();
+}
+
+void Daemon::start_engine() {
+  EngineConfig config{*sign_in_, *key_, config_.tun_name, "postern/" + config_.version + " linux", avoid_, false};
+  auto engine = Engine::start(std::move(config), {loop_, log_, random_, pool_, store_, dns_},
+                              [this](const EngineEnded& ended) { handle_ended(ended); });
+  if (engine) {
+    engine_ = std::move(*engine);
+    return;
+  }
+  trouble_ = engine.error().text;
+  log_.error("Connecting failed: " + trouble_);
+  retry_at_ = loop_.now() + kRetry;
+}
+
+void Daemon::stop_engine() {
+  if (engine_) engine_->stop();
+  engine_.reset();
+}
+
+void Daemon::handle_ended(const EngineEnded& ended) {
+  if (!engine_) return;
+  stop_engine();
+  log_.warn("The connection has ended: " + ended.reason);
+  if (ended.kind == EngineEnded::Kind::Restart) {
+    avoid_ = ended.avoid;
+    return start_engine();
+  }
+  const bool is_sign_in = ended.kind == EngineEnded::Kind::SignInEnded;
+  trouble_ = is_sign_in ? "the sign-in has ended (" + ended.reason + "): run `postern login`" : ended.reason;
+}
+
+ClientStatus Daemon::status() const {
+  if (engine_) return engine_->status();
+  ClientStatus status;
+  if (sign_in_) {
+    status.network = sign_in_->network;
+    status.account = sign_in_->account;
+  }
+  if (worker_.is_running() && login_from_) {
+    status.state = ClientState::Authenticating;
+    status.reason = "waiting for somebody to sign in";
+  } else if (!sign_in_) {
+    status.reason = kNotSignedIn;
+  } else if (sign_in_->paused) {
+    status.state = ClientState::Paused;
+    status.reason = "disconnected by hand: run `postern connect`";
+  } else if (look_up_deadline_) {
+    status.state = ClientState::Connecting;
+    status.reason = "looking up " + sign_in_->server.host;
+  } else {
+    status.reason = trouble_;
+  }
+  return status;
+}
+
+// --- requests --------------------------------------------------------------------------------------------------------
+
+void Daemon::handle_line(IpcConnection from, std::string_view line) {
+  const auto request = parse_request(line);
+  if (!request) return ipc_->send(from, build_error({ExitCode::Usage, request.error()}));
+  switch (request->type) {
+    case RequestType::Status:
+      if (!request->watch) return ipc_->send(from, build_status(status(), Last::Yes));
+      watchers_[from].clear();
+      return tell_watchers();
+    case RequestType::Resources:
+      if (!sign_in_) return ipc_->send(from, build_error({ExitCode::SignInNeeded, kNotSignedIn}));
+      return ipc_->send(from, build_status(status(), Last::Yes));
+    case RequestType::Login: return handle_login(from, *request);
+    case RequestType::Logout: return handle_logout(from);
+    case RequestType::Connect: return handle_connect(from);
+    case RequestType::Disconnect: return handle_disconnect(from);
+    case RequestType::Version: return ipc_->send(from, build_version(config_.version));
+  }
+}
+
+void Daemon::handle_closed(IpcConnection connection) {
+  watchers_.erase(connection);
+  if (login_from_ != connection) return;
+  worker_.cancel();
+  login_from_.reset();
+}
+
+void Daemon::handle_login(IpcConnection from, const Request& request) {
+  if (login_from_) {
+    return ipc_->send(from, build_error({ExitCode::Conflict, "another `postern login` is waiting: finish or stop it first"}));
+  }
+  auto target = parse_server_target(request.url, request.fingerprint);
+  if (!target) return ipc_->send(from, build_error({ExitCode::Usage, target.error()}));
+  // The same server keeps knowing this device by its key; another one gets a key of its own.
+  const bool is_same = sign_in_ && key_ && sign_in_->server.host == target->server.host;
+  login_key_ = is_same ? *key_ : identity::PrivateKey::generate(random_);
+  login_from_ = from;
+  worker_.start(std::move(*target), *login_key_, device_name(),
+                {[this](const Invitation& invitation) {
+                   if (login_from_) ipc_->send(*login_from_, build_invitation(invitation));
+                 },
+                 [this](const std::expected<SignIn, Problem>& result) { handle_signed_in(result); }});
+}
+
+void Daemon::handle_signed_in(std::expected<SignIn, Problem> result) {
+  if (!login_from_) return;
+  const IpcConnection from = *std::exchange(login_from_, std::nullopt);
+  if (result) {
+    if (const auto saved = store_.save_key(*login_key_); !saved) result = std::unexpected(saved.error());
+  }
+  if (result) {
+    if (const auto saved = store_.save_sign_in(*result); !saved) result = std::unexpected(saved.error());
+  }
+  if (!result) return ipc_->send(from, build_error(result.error()));
+  stop_engine();
+  key_ = std::move(login_key_);
+  sign_in_ = *result;
+  log_.info("Somebody has signed in");
+  ipc_->send(from, build_signed_in(*sign_in_));
+  // Its addresses were looked up just now, for the sign-in itself.
+  look_up_deadline_.reset();
+  handle_looked_up(sign_in_->server.fixed_addresses);
+}
+
+void Daemon::handle_logout(IpcConnection from) {
+  if (!sign_in_ || !key_) return ipc_->send(from, build_error({ExitCode::SignInNeeded, kNotSignedIn}));
+  if (worker_.is_running()) {
+    return ipc_->send(from, build_error({ExitCode::Conflict, "a sign-in or sign-out is running: try again in a moment"}));
+  }
+  // Before the server is asked, so that its answer does not come through a connection that it ends.
+  stop_engine();
+  worker_.start_sign_out(*sign_in_, *key_, [this, from](const std::string& failure) {
+    ipc_->send(from, build_done(failure.empty() ? "signed out"
+                                                : "signed out here; the server could not be told (" + failure +
+                                                      "): remove the device there"));
+  });
+  store_.forget_sign_in();
+  sign_in_.reset();
+  key_.reset();
+  trouble_.clear();
+  retry_at_.reset();
+}
+
+void Daemon::handle_connect(IpcConnection from) {
+  if (!sign_in_) return ipc_->send(from, build_error({ExitCode::SignInNeeded, kNotSignedIn}));
+  sign_in_->paused = false;
+  const auto saved = store_.save_sign_in(*sign_in_);
+  if (!saved) return ipc_->send(from, build_error(saved.error()));
+  connect();
+  if (!trouble_.empty()) return ipc_->send(from, build_error({ExitCode::Failure, trouble_}));
+  ipc_->send(from, build_done(engine_ && engine_->status().state == ClientState::Online ? "connected" : "connecting"));
+}
+
+void Daemon::handle_disconnect(IpcConnection from) {
+  if (!sign_in_) return ipc_->send(from, build_error({ExitCode::SignInNeeded, kNotSignedIn}));
+  sign_in_->paused = true;
+  const auto saved = store_.save_sign_in(*sign_in_);
+  stop_engine();
+  trouble_.clear();
+  retry_at_.reset();
+  if (!saved) return ipc_->send(from, build_error(saved.error()));
+  ipc_->send(from, build_done("disconnected"));
+}
+
+void Daemon::tell_watchers() {
+  next_watch_ = loop_.now() + kWatchInterval;
+  const std::string text = build_status(status(), Last::No);
+  std::vector<IpcConnection> behind;
+  for (const auto& [connection, told] : watchers_) {
+    if (told != text) behind.push_back(connection);
+  }
+  for (const IpcConnection connection : behind) {
+    watchers_[connection] = text;
+    ipc_->send(connection, text);
+  }
+}
+
+// --- turns -----------------------------------------------------------------------------------------------------------
+
+void Daemon::end_turn(Instant now) {
+  if (!watchers_.empty() && next_watch_ && now >= *next_watch_) tell_watchers();
+  if (look_up_deadline_ && now >= *look_up_deadline_) {
+    look_up_deadline_.reset();
+    if (sign_in_ && !sign_in_->paused && !engine_ && !sign_in_->server.fixed_addresses.empty()) start_engine();
+  }
+  if (retry_at_ && now >= *retry_at_) {
+    retry_at_.reset();
+    if (sign_in_ && !sign_in_->paused) connect();
+  }
+}
+
+std::optional<Instant> Daemon::next_timeout() const {
+  std::optional<Instant> next;
+  const auto consider = [&](const std::optional<Instant>& at) {
+    if (at && (!next || *at < *next)) next = at;
+  };
+  if (!watchers_.empty()) consider(next_watch_);
+  if (!look_up_deadline_ || !sign_in_ || !sign_in_->server.fixed_addresses.empty()) consider(look_up_deadline_);
+  consider(retry_at_);
+  return next;
+}
+
+}  // namespace postern::client

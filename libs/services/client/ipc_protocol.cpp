@@ -1,0 +1,128 @@
+#include "services/client/ipc_protocol.hpp"
+
+#include <algorithm>
+
+#include "services/client/json_fields.hpp"
+
+namespace postern::client {
+
+namespace {
+
+using nlohmann::json;
+
+std::string line(json body, Last last, bool ok = true) {
+  body["v"] = kIpcVersion;
+  body["ok"] = ok;
+  body["final"] = last == Last::Yes;
+  // Names come from the controller: bytes that are no UTF-8 are replaced, not thrown about.
+  return body.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+json milliseconds(const std::optional<Duration>& duration) {
+  if (!duration) return nullptr;
+  return std::chrono::duration<double, std::milli>(*duration).count();
+}
+
+json resources_json(const ClientStatus& status) {
+  json all = json::array();
+  for (const ResourceStatus& resource : status.resources) {
+    all.push_back({{"id", std::to_string(resource.id)},
+                   {"name", resource.name},
+                   {"address", resource.address},
+                   {"aliases", resource.aliases},
+                   {"remote_network", resource.remote_network},
+                   {"tcp", resource.tcp_ports},
+                   {"reachable", resource.reachable}});
+  }
+  return all;
+}
+
+json sessions_json(const ClientStatus& status) {
+  json all = json::array();
+  for (const SessionStatus& session : status.sessions) {
+    all.push_back({{"connector", session.connector},
+                   {"instance", std::to_string(session.instance)},
+                   {"remote_network", session.remote_network},
+                   {"state", session.state},
+                   {"path", session.path},
+                   {"remote", session.remote},
+                   {"rtt_ms", milliseconds(session.round_trip)},
+                   {"flows", session.flows},
+                   {"bytes_sent", session.bytes_sent},
+                   {"bytes_received", session.bytes_received},
+                   {"packets_lost", session.packets_lost},
+                   {"failure", session.failure}});
+  }
+  return all;
+}
+
+json status_json(const ClientStatus& status) {
+  json relay = nullptr;
+  if (status.relay) {
+    relay = {{"name", status.relay->name},
+             {"address", status.relay->address},
+             {"bound", status.relay->bound},
+             {"rtt_ms", milliseconds(status.relay->round_trip)}};
+  }
+  return {{"state", to_string(status.state)},
+          {"reason", status.reason},
+          {"network", status.network},
+          {"network_name", status.network_name},
+          {"account", status.account},
+          {"device", status.device},
+          {"lease_expires_at", status.lease_expires_at ? json(to_unix_seconds(*status.lease_expires_at)) : json(nullptr)},
+          {"relay", relay},
+          {"resources", resources_json(status)},
+          {"sessions", sessions_json(status)},
+          {"flows", status.flows},
+          {"flows_opened", status.flows_opened},
+          {"drops", status.drops}};
+}
+
+}  // namespace
+
+std::expected<Request, std::string> parse_request(std::string_view text) {
+  const json body = json::parse(text, nullptr, false);
+  if (!body.is_object()) return std::unexpected("the request is no JSON object");
+  if (number_field(body, "v") != kIpcVersion) {
+    return std::unexpected("this daemon speaks version " + std::to_string(kIpcVersion) +
+                           " of the protocol: use the `postern` that came with it");
+  }
+  const std::string word = text_field(body, "type");
+  const auto* const kind = std::ranges::find(kRequestKinds, word, &RequestKind::word);
+  if (kind == kRequestKinds.end()) return std::unexpected("unknown request type");
+  return Request{kind->type, flag_field(body, "watch"), text_field(body, "url"), text_field(body, "fingerprint")};
+}
+
+std::string build_request(const Request& request) {
+  const auto* const kind = std::ranges::find(kRequestKinds, request.type, &RequestKind::type);
+  json body = {{"v", kIpcVersion}, {"type", kind->word}};
+  if (request.watch) body["watch"] = true;
+  if (!request.url.empty()) body["url"] = request.url;
+  if (!request.fingerprint.empty()) body["fingerprint"] = request.fingerprint;
+  return body.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+std::string build_status(const ClientStatus& status, Last last) { return line({{"status", status_json(status)}}, last); }
+
+std::string build_invitation(const Invitation& invitation) {
+  return line({{"event", "invitation"},
+               {"url", invitation.url},
+               {"complete_url", invitation.complete_url},
+               {"code", invitation.code},
+               {"expires_in", invitation.expires_in_s}},
+              Last::No);
+}
+
+std::string build_signed_in(const SignIn& sign_in) {
+  return line({{"event", "signed_in"}, {"account", sign_in.account}, {"network", sign_in.network}}, Last::Yes);
+}
+
+std::string build_done(std::string_view message) { return line({{"message", message}}, Last::Yes); }
+std::string build_version(std::string_view version) { return line({{"version", version}}, Last::Yes); }
+
+std::string build_error(const Problem& problem) {
+  return line({{"exit", config::to_status(problem.code)}, {"error", problem.text}}, Last::Yes, false);
+}
+
+}  // namespace postern::client

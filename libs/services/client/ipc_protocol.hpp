@@ -1,0 +1,61 @@
+// What `postern` and the tray say to `posternd` over the unix socket: one JSON object per line, both ways.
+//
+//     → {"v": 1, "type": "status"}
+//     ← {"v": 1, "ok": true, "final": true, "status": {…}}
+//     ← {"v": 1, "ok": false, "final": true, "exit": 14, "error": "…"}
+//
+// A request has one answer with `final`; login and watching have others before it. Several requests may follow each
+// other on one connection. Unknown fields are ignored, an unknown type or version is refused.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <expected>
+#include <string>
+#include <string_view>
+
+#include "client_core/status.hpp"
+#include "services/client/problem.hpp"
+#include "services/client/sign_in.hpp"
+
+namespace postern::client {
+
+inline constexpr int kIpcVersion = 1;
+/// A longer line ends the connection.
+inline constexpr std::size_t kIpcLineMax = 64 * 1024;
+
+enum class RequestType : std::uint8_t { Status, Resources, Login, Logout, Connect, Disconnect, Version };
+
+struct RequestKind {
+  RequestType type;
+  std::string_view word;
+};
+/// The one table of requests.
+inline constexpr std::array kRequestKinds = {
+    RequestKind{RequestType::Status, "status"},         RequestKind{RequestType::Resources, "resources"},
+    RequestKind{RequestType::Login, "login"},           RequestKind{RequestType::Logout, "logout"},
+    RequestKind{RequestType::Connect, "connect"},       RequestKind{RequestType::Disconnect, "disconnect"},
+    RequestKind{RequestType::Version, "version"},
+};
+
+struct Request {
+  RequestType type = RequestType::Status;
+  bool watch = false;        ///< status: an answer at each change, until the connection ends
+  std::string url;           ///< login
+  std::string fingerprint;   ///< login
+};
+
+/// The error is a sentence for the answer.
+[[nodiscard]] std::expected<Request, std::string> parse_request(std::string_view line);
+[[nodiscard]] std::string build_request(const Request& request);
+
+enum class Last : std::uint8_t { No, Yes };
+/// Answers, each a line with its line break. `body` is a JSON object as text: {"status": …}.
+[[nodiscard]] std::string build_status(const ClientStatus& status, Last last);
+[[nodiscard]] std::string build_invitation(const Invitation& invitation);
+[[nodiscard]] std::string build_signed_in(const SignIn& sign_in);
+[[nodiscard]] std::string build_done(std::string_view message);
+[[nodiscard]] std::string build_version(std::string_view version);
+[[nodiscard]] std::string build_error(const Problem& problem);
+
+}  // namespace postern::client
