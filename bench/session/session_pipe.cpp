@@ -1,9 +1,12 @@
-// session_bench [GB] [streams] [fast|portable|mixed]: moves bytes from a client to a connector in memory and prints CPU seconds per GB for the
-// sending side (writing, transmitting, reading acknowledgements) and for the receiving side (everything else).
+// session_bench sessions [N]: opens N sessions and prints what one costs in time and in heap, on both sides together.
+// session_bench [GB] [streams] [fast|portable|mixed]: moves bytes from a client to a connector in memory and prints CPU
+// seconds per GB for the sending side (writing, transmitting, reading acknowledgements) and for the receiving side
+// (everything else).
 //
-// Trains are handed over in batches like socket reads; nothing is lost, and the clock is real so that congestion control
-// sees the round trips it would see on a fast local path.
+// Trains are handed over in batches like socket reads; nothing is lost, and the clock is real so that congestion
+// control sees the round trips it would see on a fast local path.
 #include <gnutls/crypto.h>
+#include <malloc.h>
 #include <time.h>
 
 #include <cstdio>
@@ -89,7 +92,18 @@ class Wire {
 
 class Pipe {
  public:
-  explicit Pipe(std::string_view ciphers) : ciphers_(ciphers), client_(make(Role::Client)), connector_(make(Role::Connector)) {}
+  explicit Pipe(std::string_view ciphers)
+      : ciphers_(ciphers), client_(make(Role::Client)), connector_(make(Role::Connector)) {}
+
+  void open_sessions(std::size_t count) {
+    connect();
+    const std::size_t heap = mallinfo2().uordblks;
+    const double start = cpu_seconds();
+    for (std::size_t i = 0; i < count; ++i) connect();
+    const double spent = (cpu_seconds() - start) / static_cast<double>(count);
+    std::printf("%zu sessions: %.3f ms CPU and %.1f KiB of heap per session, both sides together\n", count, spent * 1e3,
+                static_cast<double>(mallinfo2().uordblks - heap) / 1024 / static_cast<double>(count));
+  }
 
   void run(double gigabytes, std::size_t stream_count) {
     connect();
@@ -104,8 +118,7 @@ class Pipe {
     move(streams, total);
     const double moved = static_cast<double>(received_ - before) / 1e9;
     std::printf("%.2f GB over %zu streams: send %.3f s/GB, receive %.3f s/GB (%.1f / %.1f Gb/s per core)\n", moved,
-                stream_count, send_cpu_ / moved, receive_cpu_ / moved, 8 * moved / send_cpu_,
-                8 * moved / receive_cpu_);
+                stream_count, send_cpu_ / moved, receive_cpu_ / moved, 8 * moved / send_cpu_, 8 * moved / receive_cpu_);
     const auto stats = client_.stats(session_);
     up_.report("data");
     down_.report("acks");
@@ -118,6 +131,8 @@ class Pipe {
     EndpointConfig config;
     config.role = role;
     config.credentials = role == Role::Client ? client_key_ : connector_key_;
+    config.limits.sessions_per_device_max = config.limits.sessions_max;
+    config.limits.handshakes_per_device_per_second_max = config.limits.sessions_max;
     config.route = role == Role::Client ? test::Pair::kClientRoute : test::Pair::kConnectorRoute;
     const bool portable = ciphers_ == "portable" || (ciphers_ == "mixed" && role == Role::Connector);
     config.packet_cipher = portable ? PacketCipher::Portable : PacketCipher::Fastest;
@@ -126,14 +141,12 @@ class Pipe {
   Endpoint make(Role role) { return Endpoint(make_config(role), pool_, random_, &knocks_); }
 
   void connect() {
-    const auto knock = test::make_knock(*credentials_digest(client_key_));
-    session_ = *client_.connect(real_now(), {{0, {}}, test::Pair::kConnectorRoute, *credentials_digest(connector_key_),
-                                             knock});
+    session_ = *client_.connect(real_now(), {{0, {}}, test::Pair::kConnectorRoute, connector_digest_, knock_});
     for (bool ready = false; !ready;) {
       exchange();
       while (auto event = client_.poll_event()) ready |= std::holds_alternative<Established>(*event);
     }
-    for (int i = 0; i < 20; ++i) exchange();
+    for (int i = 0; i < 10; ++i) exchange();
   }
   void exchange() {
     const Instant now = real_now();
@@ -186,6 +199,8 @@ class Pipe {
   const std::string ciphers_;
   const Credentials client_key_ = test::make_credentials();
   const Credentials connector_key_ = test::make_credentials();
+  const Digest connector_digest_ = *credentials_digest(connector_key_);
+  const Bytes knock_ = test::make_knock(*credentials_digest(client_key_));
   BlockPool pool_{512U << 20};
   KernelRandom random_;
   test::TestKnocks knocks_;
@@ -205,6 +220,10 @@ class Pipe {
 }  // namespace postern::session
 
 int main(int argc, char** argv) {
+  if (argc > 1 && std::string_view(argv[1]) == "sessions") {
+    postern::session::Pipe("fast").open_sessions(argc > 2 ? static_cast<std::size_t>(std::atoi(argv[2])) : 500);
+    return 0;
+  }
   const double gigabytes = argc > 1 ? std::atof(argv[1]) : 2.0;
   const std::size_t streams = argc > 2 ? static_cast<std::size_t>(std::atoi(argv[2])) : 1;
   postern::session::Pipe pipe(argc > 3 ? argv[3] : "fast");

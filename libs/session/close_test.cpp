@@ -95,8 +95,7 @@ TEST(Close, FreesStreamsSlicesAndTimersOfManySessions) {
     pair.connector.log.clear();
     pair.establish();
     const StreamId stream = *pair.client.endpoint.open_stream(pair.session);
-    ASSERT_TRUE(
-        pair.client.endpoint.write(pair.session, stream, pair.client.pool.copy(Bytes(50'000, 1))).has_value());
+    ASSERT_TRUE(pair.client.endpoint.write(pair.session, stream, pair.client.pool.copy(Bytes(50'000, 1))).has_value());
     pair.run_for(25ms);
     pair.client.endpoint.close(pair.now, pair.session, 0, "");
     ASSERT_TRUE(pair.run_until([&] { return pair.connector.count<Closed>() == 1; }));

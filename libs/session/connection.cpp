@@ -29,8 +29,7 @@ constexpr std::uint64_t kCryptoErrorLast = 0x1ff;
 
 }  // namespace
 
-Connection::Connection(ConnectionContext& context, SessionId session, Instant now, const Path& path,
-                       const Digest& peer)
+Connection::Connection(ConnectionContext& context, SessionId session, Instant now, const Path& path, const Digest& peer)
     : context_(context),
       session_(session),
       path_(path),
@@ -235,7 +234,9 @@ std::optional<Transmit> Connection::poll_close_packet(MutableBytes buffer) {
 
 // --- time ----------------------------------------------------------------------------------------------------------
 
-bool Connection::may_probe_early() const { return state_ == ConnectionState::Established && info_.bytes_in_flight > 0; }
+bool Connection::may_probe_early() const {
+  return state_ == ConnectionState::Established && info_.bytes_in_flight > 0;
+}
 
 Instant Connection::next_timeout() const {
   if (state_ == ConnectionState::Ended) return linger_until_;
@@ -279,7 +280,9 @@ void Connection::refresh_info(Instant now) {
   pacer_.update(info_.cwnd, info_.ssthresh, smoothed_rtt);
 }
 
-void Connection::ping() { ping_wanted_ = state_ == ConnectionState::Established; }
+void Connection::ping() {
+  ping_wanted_ = state_ == ConnectionState::Established;
+}
 
 void Connection::set_remote(const SocketAddress& remote) {
   path_.remote = remote;

@@ -7,7 +7,9 @@ namespace postern::session {
 
 namespace {
 
-Connection& connection_of(void* user) { return *static_cast<Connection*>(user); }
+Connection& connection_of(void* user) {
+  return *static_cast<Connection*>(user);
+}
 
 }  // namespace
 
@@ -46,8 +48,8 @@ int ConnectionCallbacks::remove_connection_id(ngtcp2_conn*, const ngtcp2_cid* id
 int ConnectionCallbacks::update_key(ngtcp2_conn* quic, std::uint8_t* receive_secret, std::uint8_t* send_secret,
                                     ngtcp2_crypto_aead_ctx* receive_context, std::uint8_t* receive_iv,
                                     ngtcp2_crypto_aead_ctx* send_context, std::uint8_t* send_iv,
-                                    const std::uint8_t* current_receive_secret,
-                                    const std::uint8_t* current_send_secret, std::size_t size, void* user) {
+                                    const std::uint8_t* current_receive_secret, const std::uint8_t* current_send_secret,
+                                    std::size_t size, void* user) {
   const PacketKeys::Direction receive{receive_secret, receive_context, receive_iv, current_receive_secret};
   const PacketKeys::Direction send{send_secret, send_context, send_iv, current_send_secret};
   return connection_of(user).keys_.update(quic, receive, send, size) ? 0 : NGTCP2_ERR_CALLBACK_FAILURE;

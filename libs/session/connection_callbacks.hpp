@@ -31,8 +31,8 @@ struct ConnectionCallbacks {
                                  void* user, void* stream);
   static int stream_close(ngtcp2_conn* quic, std::uint32_t flags, std::int64_t id, std::uint64_t code, void* user,
                           void* stream);
-  static int stream_reset(ngtcp2_conn* quic, std::int64_t id, std::uint64_t final_size, std::uint64_t code,
-                          void* user, void* stream);
+  static int stream_reset(ngtcp2_conn* quic, std::int64_t id, std::uint64_t final_size, std::uint64_t code, void* user,
+                          void* stream);
   static int stream_window(ngtcp2_conn* quic, std::int64_t id, std::uint64_t max, void* user, void* stream);
 };
 

@@ -54,6 +54,9 @@ class Endpoint::Impl {
   void displace(const Connection& newcomer);
   void rearm(Connection& connection);
   void destroy(Connection& connection);
+  [[nodiscard]] bool is_pool_nearly_used_up() const {
+    return pool_.bytes_in_use() + std::min(kPoolReserve, pool_.bytes_max() / 8) > pool_.bytes_max();
+  }
   void count(DropReason reason) { ++drops[static_cast<std::size_t>(reason)]; }
 
   BlockPool& pool_;
@@ -100,7 +103,7 @@ void Endpoint::Impl::handle_datagram(const Path& path, MutableBytes datagram) {
     if (const auto refused = accept(path, *header, datagram.size())) return count(*refused);
     connection = ids_.find(header->destination);
   }
-  if (datagram.size() > kAckPacketMax && pool_.bytes_in_use() + kPoolReserve > pool_.bytes_max()) {
+  if (header->kind == PacketKind::Short && datagram.size() > kAckPacketMax && is_pool_nearly_used_up()) {
     return count(DropReason::NoMemory);
   }
   const ConnectionState before = connection->state();
@@ -149,7 +152,8 @@ void Endpoint::Impl::after_input(Connection& connection, ConnectionState before)
 void Endpoint::Impl::displace(const Connection& newcomer) {
   Connection* silent = nullptr;
   for (const auto& [session, connection] : connections_) {
-    if (connection.get() == &newcomer || !connection->is_established() || connection->peer() != newcomer.peer()) continue;
+    if (connection.get() == &newcomer || !connection->is_established() || connection->peer() != newcomer.peer())
+      continue;
     if (silent == nullptr || connection->last_heard() < silent->last_heard() ||
         (connection->last_heard() == silent->last_heard() && session < silent->session())) {
       silent = connection.get();
@@ -271,13 +275,21 @@ Endpoint::Endpoint(EndpointConfig config, BlockPool& pool, RandomSource& random,
     : impl_(std::make_unique<Impl>(std::move(config), pool, random, knocks)) {}
 Endpoint::~Endpoint() = default;
 
-void Endpoint::handle_train(Instant now, const Train& train) { impl_->handle_train(now, train); }
-void Endpoint::handle_timeout(Instant now) { impl_->handle_timeout(now); }
-std::optional<Instant> Endpoint::next_timeout() const { return impl_->timers.next(); }
+void Endpoint::handle_train(Instant now, const Train& train) {
+  impl_->handle_train(now, train);
+}
+void Endpoint::handle_timeout(Instant now) {
+  impl_->handle_timeout(now);
+}
+std::optional<Instant> Endpoint::next_timeout() const {
+  return impl_->timers.next();
+}
 std::optional<Transmit> Endpoint::poll_transmit(Instant now, MutableBytes buffer) {
   return impl_->poll_transmit(now, buffer);
 }
-std::optional<Event> Endpoint::poll_event() { return impl_->poll_event(); }
+std::optional<Event> Endpoint::poll_event() {
+  return impl_->poll_event();
+}
 
 std::expected<SessionId, ConnectError> Endpoint::connect(Instant now, const ConnectRequest& request) {
   return impl_->connect(now, request);

@@ -89,6 +89,8 @@ struct SessionStats {
 class Endpoint {
  public:
   /// `pool` and `random` outlive the endpoint. `knocks` is required for Role::Connector, ignored for Role::Client.
+  /// Throws std::invalid_argument when the credentials are unusable (ask credentials_digest() before). A pool of less
+  /// than process_budget is safe: at its bound data packets are dropped and come again.
   Endpoint(EndpointConfig config, BlockPool& pool, RandomSource& random, const KnockVerifier* knocks);
   ~Endpoint();
   Endpoint(const Endpoint&) = delete;
@@ -106,9 +108,11 @@ class Endpoint {
   [[nodiscard]] std::expected<SessionId, ConnectError> connect(Instant now, const ConnectRequest& request);
   /// Sends CONNECTION_CLOSE with an application error and forgets the session; a Closed event follows.
   void close(Instant now, SessionId session, std::uint64_t code, std::string_view reason);
-  /// The next PING leaves with the next transmit (liveness is the owner's, DESIGN §5.3).
+  /// A PING leaves with the next transmit (liveness is the owner's, DESIGN §5.3). It needs a free congestion window; in
+  /// an outage probes leave by themselves, at growing intervals (first one second, each a third longer).
   void ping(Instant now, SessionId session);
-  /// All later packets of the session go to `remote` (the relay has moved).
+  /// All later packets of the session go to `remote`: the relay has moved, or (with the same address) has come back.
+  /// What was unacknowledged is probed for at once, so flows go on one round trip later.
   void set_remote(SessionId session, const SocketAddress& remote);
   [[nodiscard]] std::optional<SessionStats> stats(SessionId session) const;
   /// False when the windows of the session or of the process are used up: refuse a new flow.

@@ -1,5 +1,5 @@
-// GnuTLS draws randomness from the kernel by itself. In this test binary the kernel is a seeded generator, so that a run
-// can be repeated byte for byte (DESIGN §3).
+// GnuTLS draws randomness from the kernel by itself. In this test binary the kernel is a seeded generator, so that a
+// run can be repeated byte for byte (DESIGN §3).
 #include <sys/types.h>
 
 #include "base/random.hpp"

@@ -28,8 +28,8 @@ class PayloadKey final : public FastKey {
 
   void seal(std::uint8_t* to, ByteView from, const std::uint8_t* nonce, ByteView aad) const override {
     gcm_context_data context;
-    functions_.encrypt(&key_, &context, to, from.data(), from.size(), nonce, aad.data(), aad.size(),
-                       to + from.size(), kTagSize);
+    functions_.encrypt(&key_, &context, to, from.data(), from.size(), nonce, aad.data(), aad.size(), to + from.size(),
+                       kTagSize);
   }
   bool open(std::uint8_t* to, ByteView from, const std::uint8_t* nonce, ByteView aad) const override {
     if (from.size() < kTagSize) return false;
@@ -99,7 +99,9 @@ std::unique_ptr<FastCipher> FastCipher::detect() {
 
 #else
 
-std::unique_ptr<FastCipher> FastCipher::detect() { return nullptr; }
+std::unique_ptr<FastCipher> FastCipher::detect() {
+  return nullptr;
+}
 
 #endif
 

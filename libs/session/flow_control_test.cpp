@@ -48,8 +48,7 @@ TEST(FlowControl, LetsALeaseThroughWhileEveryOtherFlowIsStalled) {
   const std::string lease(3000, 'L');
   for (int i = 1; i <= 20; ++i) {
     const Instant sent = pair.now;
-    ASSERT_TRUE(
-        pair.client.endpoint.write(pair.session, kControlStream, pair.client.slice(lease)).has_value());
+    ASSERT_TRUE(pair.client.endpoint.write(pair.session, kControlStream, pair.client.slice(lease)).has_value());
     const std::size_t wanted = lease.size() * static_cast<std::size_t>(i);
     ASSERT_TRUE(pair.run_until([&] { return answers.received[kControlStream].size() == wanted; }, 1s)) << i;
     EXPECT_LT(pair.now - sent, 50ms);
@@ -134,8 +133,7 @@ TEST(FlowControl, GivesConnectionCreditBackForWhatResetFlowsNeverRead) {
     const StreamId flow = *pair.client.endpoint.open_stream(pair.session);
     keep_full(pair.client, pair.session, flow);
     pair.run_for(i % 3 == 0 ? 15ms : 300ms);
-    (i % 2 == 0 ? pair.client : pair.connector)
-        .endpoint.reset(i % 2 == 0 ? pair.session : pair.peer_session, flow, 9);
+    (i % 2 == 0 ? pair.client : pair.connector).endpoint.reset(i % 2 == 0 ? pair.session : pair.peer_session, flow, 9);
     pair.run_for(300ms);
     if (i % 2 != 0) pair.client.endpoint.reset(pair.session, flow, 9);
   }

@@ -54,7 +54,8 @@ TEST(Garbage, IsCountedAndAnsweredWithSilence) {
 TEST(Garbage, TrainsWithOddStridesAreTaken) {
   Pair pair;
   Bytes bytes(5000, 0x41);
-  for (const std::size_t stride : {std::size_t{0}, std::size_t{1}, std::size_t{17}, std::size_t{4999}, std::size_t{9000}}) {
+  for (const std::size_t stride :
+       {std::size_t{0}, std::size_t{1}, std::size_t{17}, std::size_t{4999}, std::size_t{9000}}) {
     pair.connector.endpoint.handle_train(pair.now, {{}, bytes, stride, 0});
   }
   pair.connector.endpoint.handle_train(pair.now, {{}, {}, 1200, 0});
@@ -133,9 +134,9 @@ TEST(Garbage, DamagedAndReplayedPacketsDoNotHurtALiveSession) {
     std::string sent;
     for (int step = 0; step < 200; ++step) {
       sent += "message " + std::to_string(step) + ";";
-      ASSERT_TRUE(pair.client.endpoint
-                      .write(pair.session, stream, pair.client.slice("message " + std::to_string(step) + ";"))
-                      .has_value());
+      ASSERT_TRUE(
+          pair.client.endpoint.write(pair.session, stream, pair.client.slice("message " + std::to_string(step) + ";"))
+              .has_value());
       pair.run_for(5ms);
       for (auto& [to, datagram] : std::exchange(copies, {})) {
         if (random.below(3) != 0) damage(datagram, random);

@@ -28,9 +28,8 @@ TEST(Handshake, ProvesBothKeysAndEchoesBytes) {
   ASSERT_TRUE(pair.client.endpoint.finish(pair.session, *stream).has_value());
   EXPECT_TRUE(pair.run_until([&] { return sink.finished[*stream]; }));
   EXPECT_EQ(as_text(sink.received[*stream]), "hello");
-  EXPECT_TRUE(pair.run_until([&] {
-    return pair.client.count<StreamClosed>() == 1 && pair.connector.count<StreamClosed>() == 1;
-  }));
+  EXPECT_TRUE(pair.run_until(
+      [&] { return pair.client.count<StreamClosed>() == 1 && pair.connector.count<StreamClosed>() == 1; }));
 }
 
 TEST(Handshake, WithAWrongConnectorKeyEndsBeforeTheClientHasShownItsCertificate) {

@@ -256,8 +256,7 @@ TEST(Trains, HoldPacketsOfOneSizeAndAtMost64OfThem) {
   pair.establish();
   const StreamId stream = *pair.client.endpoint.open_stream(pair.session);
   for (int i = 0; i < 100; ++i) {
-    ASSERT_TRUE(
-        pair.client.endpoint.write(pair.session, stream, pair.client.pool.copy(Bytes(60'000, 1))).has_value());
+    ASSERT_TRUE(pair.client.endpoint.write(pair.session, stream, pair.client.pool.copy(Bytes(60'000, 1))).has_value());
   }
   ASSERT_TRUE(pair.run_until([&] { return sink.received[stream].size() == 6'000'000; }));
   EXPECT_GT(full, trains / 4);

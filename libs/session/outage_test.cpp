@@ -78,8 +78,7 @@ TEST_F(Outage, WithAFullCongestionWindowEndsSoonToo) {
 }
 
 TEST_F(Outage, HearingThePeerIsEnoughForTheOtherSideToSendAgain) {
-  ASSERT_TRUE(pair_.connector.endpoint
-                  .write(pair_.peer_session, stream_, pair_.connector.slice("from the connector"))
+  ASSERT_TRUE(pair_.connector.endpoint.write(pair_.peer_session, stream_, pair_.connector.slice("from the connector"))
                   .has_value());
   cut(true);
   pair_.flush();
@@ -117,8 +116,7 @@ TEST_F(Outage, PingOfAnIdleSessionIsAnswered) {
   const Instant before = pair_.client.endpoint.stats(pair_.session)->last_heard;
   pair_.client.endpoint.ping(pair_.now, pair_.session);
   const Instant sent = pair_.now;
-  ASSERT_TRUE(
-      pair_.run_until([&] { return pair_.client.endpoint.stats(pair_.session)->last_heard > before; }, 5s));
+  ASSERT_TRUE(pair_.run_until([&] { return pair_.client.endpoint.stats(pair_.session)->last_heard > before; }, 5s));
   EXPECT_LT(pair_.now - sent, 100ms);
 }
 

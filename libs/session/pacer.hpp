@@ -31,9 +31,7 @@ class Pacer {
     const double rtt = std::max(1.0, static_cast<double>(smoothed_rtt.count()));
     bytes_per_ns_ = gain * static_cast<double>(congestion_window) / rtt;
   }
-  [[nodiscard]] Verdict verdict(Instant now) const {
-    return now >= paused_until_ ? Verdict::Send : Verdict::HoldData;
-  }
+  [[nodiscard]] Verdict verdict(Instant now) const { return now >= paused_until_ ? Verdict::Send : Verdict::HoldData; }
   [[nodiscard]] Instant paused_until() const { return paused_until_; }
   /// How large the next train may be.
   [[nodiscard]] std::size_t train_max() const {

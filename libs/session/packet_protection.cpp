@@ -17,7 +17,9 @@ thread_local std::uint64_t refused = 0;
 /// Its address marks ciphers whose keys are FastKeys.
 char fast_cipher_mark = 0;
 
-const FastKey& key_of(void* native_handle) { return *static_cast<const FastKey*>(native_handle); }
+const FastKey& key_of(void* native_handle) {
+  return *static_cast<const FastKey*>(native_handle);
+}
 
 int encrypt(std::uint8_t* to, const ngtcp2_crypto_aead* aead, const ngtcp2_crypto_aead_ctx* context,
             const std::uint8_t* from, std::size_t size, const std::uint8_t* nonce, std::size_t nonce_size,
@@ -79,8 +81,12 @@ void install_packet_protection(ngtcp2_callbacks& callbacks) {
   callbacks.hp_mask = hp_mask;
 }
 
-std::uint64_t packets_opened() { return opened; }
-std::uint64_t packets_refused() { return refused; }
+std::uint64_t packets_opened() {
+  return opened;
+}
+std::uint64_t packets_refused() {
+  return refused;
+}
 
 void* PacketKeys::add(const FastKey::Raw& raw, FastKeyUse use) {
   keys_.push_back(cipher_->make_key(raw, use));

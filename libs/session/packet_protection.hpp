@@ -1,5 +1,5 @@
-// The AEAD of QUIC packets: GnuTLS by default, and where FastCipher is to be had its AES-128-GCM for Handshake and 1-RTT
-// packets (RFC 9001 §5). Keys for that are derived here from the secrets that TLS hands out.
+// The AEAD of QUIC packets: GnuTLS by default, and where FastCipher is to be had its AES-128-GCM for Handshake and
+// 1-RTT packets (RFC 9001 §5). Keys for that are derived here from the secrets that TLS hands out.
 //
 // ngtcp2 gives the cipher callbacks no user pointer, so what they learn (that a packet was authentic) is counted per
 // thread and read around the call that caused it. Which cipher a key belongs to is told by the cipher's native handle.

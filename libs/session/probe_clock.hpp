@@ -23,7 +23,7 @@ class ProbeClock {
   [[nodiscard]] Instant when(std::uint64_t own) const {
     const std::uint64_t real = own > skew_ ? own - skew_ : 0;
     return real >= static_cast<std::uint64_t>(Instant::max().time_since_epoch().count()) ? Instant::max()
-                                                                                          : from_nanoseconds(real);
+                                                                                         : from_nanoseconds(real);
   }
 
   /// The latest time of the next probe, when the last packet left at `last_sent` and is unanswered.

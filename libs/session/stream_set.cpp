@@ -23,7 +23,9 @@ StreamSet::StreamSet(SessionId session, const Limits& limits, BlockPool& pool, E
       process_budget_(process_budget),
       session_budget_(limits.session_budget) {}
 
-StreamSet::~StreamSet() { clear(); }
+StreamSet::~StreamSet() {
+  clear();
+}
 
 void StreamSet::clear() {
   for (const auto& [id, stream] : streams_) process_budget_.give_back(stream->window.size());
@@ -82,7 +84,9 @@ void StreamSet::announce_writable(Stream& stream) {
   events_.push(StreamWritable{session_, stream.id});
 }
 
-void StreamSet::handle_acknowledged(Stream& stream, std::size_t bytes) { stream.send.acknowledge(bytes); }
+void StreamSet::handle_acknowledged(Stream& stream, std::size_t bytes) {
+  stream.send.acknowledge(bytes);
+}
 
 void StreamSet::handle_peer_reset(Stream& stream, std::uint64_t code) {
   if (stream.read_ended) return;

@@ -66,7 +66,8 @@ TEST_F(Streams, FinishWithoutBytesIsSeen) {
 
 TEST_F(Streams, RefuseBytesAfterFinish) {
   ASSERT_TRUE(pair_.client.endpoint.finish(pair_.session, stream_).has_value());
-  EXPECT_EQ(pair_.client.endpoint.write(pair_.session, stream_, pair_.client.slice("x")).error(), StreamError::Finished);
+  EXPECT_EQ(pair_.client.endpoint.write(pair_.session, stream_, pair_.client.slice("x")).error(),
+            StreamError::Finished);
   EXPECT_EQ(pair_.client.endpoint.finish(pair_.session, stream_).error(), StreamError::Finished);
   EXPECT_EQ(pair_.client.endpoint.writable(pair_.session, stream_), 0U);
 }
@@ -92,7 +93,8 @@ TEST_F(Streams, ResetAfterFinishStopsAPeerThatStillSends) {
   // The connector fills the client's window; nobody reads there.
   const Bytes block(30'000, 3);
   for (int i = 0; i < 10; ++i) {
-    ASSERT_TRUE(pair_.connector.endpoint.write(pair_.peer_session, stream_, pair_.connector.pool.copy(block)).has_value());
+    ASSERT_TRUE(
+        pair_.connector.endpoint.write(pair_.peer_session, stream_, pair_.connector.pool.copy(block)).has_value());
   }
   pair_.run_for(2s);
   const Instant reset_at = pair_.now;

@@ -1,5 +1,5 @@
-// The pair of addresses that stands for a path inside ngtcp2. It never appears on a wire, and depends on the label only,
-// so that a relay may change its address without QUIC taking it for a migration (DESIGN §5.3).
+// The pair of addresses that stands for a path inside ngtcp2. It never appears on a wire, and depends on the label
+// only, so that a relay may change its address without QUIC taking it for a migration (DESIGN §5.3).
 #pragma once
 
 #include <netinet/in.h>

@@ -107,9 +107,9 @@ int take_secrets(gnutls_session_t session, gnutls_record_encryption_level_t leve
                  const void* send, std::size_t size) {
   auto* binding = static_cast<TlsSession::Binding*>(gnutls_session_get_ptr(session));
   ngtcp2_conn* quic = binding->reference.get_conn(&binding->reference);
-  const bool installed = binding->keys->install(
-      quic, session, ngtcp2_crypto_gnutls_from_gnutls_record_encryption_level(level),
-      static_cast<const std::uint8_t*>(receive), static_cast<const std::uint8_t*>(send), size);
+  const bool installed =
+      binding->keys->install(quic, session, ngtcp2_crypto_gnutls_from_gnutls_record_encryption_level(level),
+                             static_cast<const std::uint8_t*>(receive), static_cast<const std::uint8_t*>(send), size);
   return installed ? 0 : -1;
 }
 
@@ -149,8 +149,8 @@ std::unique_ptr<TlsSession> TlsSession::create(const TlsContext& context, Role r
 
 bool TlsSession::configure(const TlsContext& context, Role role) {
   const bool is_client = role == Role::Client;
-  const unsigned flags = (is_client ? GNUTLS_CLIENT : GNUTLS_SERVER) | GNUTLS_NO_TICKETS |
-                         GNUTLS_NO_AUTO_SEND_TICKET | GNUTLS_NO_END_OF_EARLY_DATA | GNUTLS_NO_EXTENSIONS;
+  const unsigned flags = (is_client ? GNUTLS_CLIENT : GNUTLS_SERVER) | GNUTLS_NO_TICKETS | GNUTLS_NO_AUTO_SEND_TICKET |
+                         GNUTLS_NO_END_OF_EARLY_DATA | GNUTLS_NO_EXTENSIONS;
   if (gnutls_init(&session_, flags) != GNUTLS_E_SUCCESS) return false;
   if (gnutls_priority_set(session_, context.priority()) != GNUTLS_E_SUCCESS) return false;
   const int configured = is_client ? ngtcp2_crypto_gnutls_configure_client_session(session_)

@@ -19,7 +19,8 @@ class TrainWriter {
   /// QUIC writes into no smaller space than this (RFC 9000 §14.1).
   static constexpr std::size_t kRoomMin = 1200;
 
-  /// `bytes_max` is what may leave now (the pacer's word); `path_size` is the largest packet the path is known to carry.
+  /// `bytes_max` is what may leave now (the pacer's word); `path_size` is the largest packet the path is known to
+  /// carry.
   TrainWriter(MutableBytes buffer, std::size_t bytes_max, std::size_t path_size)
       : buffer_(buffer.first(std::min(buffer.size(), kBytesMax))), bytes_max_(bytes_max), path_size_(path_size) {}
 

@@ -32,8 +32,8 @@ class Source {
     while (offset_ < bytes_.size()) {
       const std::size_t room = host_.endpoint.writable(session_, stream_);
       if (room == 0) return;
-      const ByteView part = ByteView(bytes_).subspan(offset_).first(std::min({room, bytes_.size() - offset_,
-                                                                              std::size_t{60'000}}));
+      const ByteView part =
+          ByteView(bytes_).subspan(offset_).first(std::min({room, bytes_.size() - offset_, std::size_t{60'000}}));
       ASSERT_TRUE(host_.endpoint.write(session_, stream_, host_.pool.copy(part)).has_value());
       offset_ += part.size();
     }
@@ -80,9 +80,8 @@ void transfer_both_ways(Pair& pair, std::size_t size, Duration limit) {
   ASSERT_TRUE(pair.run_until([&] { return at_client.finished[stream] && at_connector.finished[stream]; }, limit));
   EXPECT_TRUE(at_connector.received[stream] == up);
   EXPECT_TRUE(at_client.received[stream] == down);
-  ASSERT_TRUE(pair.run_until([&] {
-    return pair.client.count<StreamClosed>() == 1 && pair.connector.count<StreamClosed>() == 1;
-  }));
+  ASSERT_TRUE(pair.run_until(
+      [&] { return pair.client.count<StreamClosed>() == 1 && pair.connector.count<StreamClosed>() == 1; }));
 }
 
 TEST_P(Transfer, OfAMebibyteBothWaysArrivesWhole) {
@@ -98,8 +97,7 @@ TEST_P(Transfer, OfAMebibyteBothWaysArrivesWhole) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Networks, Transfer,
-                         testing::Combine(testing::Values(0U, 10U, 50U), testing::Values(0U, 15U)));
+INSTANTIATE_TEST_SUITE_P(Networks, Transfer, testing::Combine(testing::Values(0U, 10U, 50U), testing::Values(0U, 15U)));
 
 TEST(TransferCiphers, OfIpsecMbAndGnuTlsUnderstandEachOther) {
   for (const bool client_is_portable : {false, true}) {

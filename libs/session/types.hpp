@@ -62,10 +62,10 @@ enum class DropReason : std::uint8_t {
   KnockMissing,        ///< Initial without token
   KnockInvalid,        ///< token with a wrong MAC, version or instance
   KnockExpired,
-  HandshakeLimit,      ///< half-open bound or the rate of one device
-  SessionLimit,        ///< sessions of one device, or of the process
-  Undecryptable,       ///< refused by QUIC
-  NoMemory,            ///< the block pool is nearly used up: the peer sends again
+  HandshakeLimit,  ///< half-open bound or the rate of one device
+  SessionLimit,    ///< sessions of one device, or of the process
+  Undecryptable,   ///< refused by QUIC
+  NoMemory,        ///< the block pool is nearly used up: the peer sends again
   kCount
 };
 
@@ -88,6 +88,9 @@ struct Established {
   Digest peer;
   Path path;
 };
+/// The session has ended; every session that was announced or asked for has exactly one. At the connector it may also
+/// come for a session that was never Established (a handshake that failed: worth an audit entry). Until this event is
+/// polled, what had arrived can still be read.
 struct Closed {
   SessionId session;
   CloseReason reason;
