@@ -352,7 +352,9 @@ void Peers::send(Instant now, Peer& peer, const wire::SessionMessage& message) {
 
 void Peers::note_written(Instant now, model::InstanceId id) {
   const auto found = peers_.find(id);
-  if (found == peers_.end() || found->second.unanswered_since) return;
+  if (found == peers_.end()) return;
+  found->second.written = now;
+  if (found->second.unanswered_since) return;
   found->second.unanswered_since = now;
   if (!next_tick_ || *next_tick_ > now + config_.busy_ping) next_tick_ = now + config_.busy_ping;
 }
@@ -361,8 +363,13 @@ void Peers::check_liveness(Instant now, Peer& peer) {
   const auto stats = sessions_.stats(*peer.session);
   if (!stats) return;
   peer.heard = std::max(peer.heard, stats->last_heard);
-  if (peer.unanswered_since && peer.heard > *peer.unanswered_since) peer.unanswered_since.reset();
-  if (!peer.unanswered_since && peer.suspect) peer.suspect = false;
+  // A packet that was under way when something was written does not answer it: an answer takes a whole round trip.
+  const Instant answers_before = peer.heard - stats->smoothed_rtt * 3 / 4;
+  if (peer.unanswered_since && *peer.unanswered_since < answers_before) {
+    peer.unanswered_since = peer.written >= answers_before ? std::optional(peer.written) : std::nullopt;
+  }
+  const bool has_answered = !peer.unanswered_since || now - *peer.unanswered_since < config_.silence_max;
+  if (has_answered) peer.suspect = false;
 
   const bool is_quiet = peer.flows > 0 && now - peer.heard >= config_.quiet_ping;
   const bool is_waiting = peer.unanswered_since && now - *peer.unanswered_since >= config_.busy_ping;
@@ -372,6 +379,7 @@ void Peers::check_liveness(Instant now, Peer& peer) {
     sessions_.ping(now, *peer.session);
     peer.pinged = now;
     if (!peer.unanswered_since) peer.unanswered_since = now;
+    peer.written = now;
   }
   if (!peer.unanswered_since || now - *peer.unanswered_since < config_.silence_max) return;
   if (!peer.listed && now - *peer.unanswered_since >= config_.gone_silence) return fail(now, peer, "it is gone");

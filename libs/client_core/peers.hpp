@@ -77,7 +77,8 @@ struct Peer {
   bool listed = true;          ///< the controller still lists it
   std::uint32_t flows = 0;     ///< open or waiting, counted by the owner
   Instant heard;
-  std::optional<Instant> unanswered_since;
+  Instant written;                            ///< last time something that wants an answer was
+  std::optional<Instant> unanswered_since;    ///< the earliest of these that has had no answer, as far as is known
   Instant pinged;
   wire::LengthPrefixedReader control{wire::kSessionMessageMax};
 };
