@@ -147,7 +147,7 @@ std::expected<TlsContext, std::string> make_client_context(const ServerTrust& tr
   SSL_CTX_up_ref(raw);
   // The pin lives as long as the context that checks it.
   auto pin = std::make_shared<std::optional<Digest>>(trust.root_pin);
-  TlsContext context(raw, [pin](SSL_CTX* dead) { SSL_CTX_free(dead); });
+  TlsContext context(raw, [made, pin](SSL_CTX*) {});
   SSL_CTX_set_verify(raw, SSL_VERIFY_PEER, nullptr);
   if (*pin) {
     SSL_CTX_set_cert_verify_callback(raw, verify_pinned, &**pin);
