@@ -142,9 +142,8 @@ std::expected<TlsContext, std::string> make_server_context(const std::string& ce
 }
 
 std::expected<TlsContext, std::string> make_client_context(const ServerTrust& trust) {
-  const TlsContext owner = new_context(TLS_client_method());
-  SSL_CTX* raw = owner.get();
-  SSL_CTX_up_ref(raw);
+  const TlsContext made = new_context(TLS_client_method());
+  SSL_CTX* raw = made.get();
   // The pin lives as long as the context that checks it.
   auto pin = std::make_shared<std::optional<Digest>>(trust.root_pin);
   TlsContext context(raw, [made, pin](SSL_CTX*) {});
