@@ -162,7 +162,17 @@ TEST(Select, FindsTheLongestCommandAndKnowsHelpEverywhere) {
   EXPECT_EQ(select(program, {"user", "add", "-h"})->kind, Selection::Kind::Help);
   EXPECT_EQ(select(program, {"--version"})->kind, Selection::Kind::Version);
   EXPECT_THAT(select(program, {"usr"}).error().message, HasSubstr("no command \"usr\""));
+  EXPECT_THAT(select(program, {"user", "ad"})->command->name, "user");
   EXPECT_THAT(select(program, {}).error().message, HasSubstr("a command is missing"));
+}
+
+TEST(Select, LeavesHelpOfTheRestToTheRest) {
+  const Program program{
+      .name = "p",
+      .sentence = "P.",
+      .commands = {{.name = "admin", .options = {{.name = "socket", .sentence = "S."}}, .takes_rest = true}}};
+  EXPECT_EQ(select(program, {"admin", "--socket", "x", "--help"})->kind, Selection::Kind::Help);
+  EXPECT_EQ(select(program, {"admin", "--socket", "x", "user", "--help"})->kind, Selection::Kind::Run);
 }
 
 TEST(Help, ShowsEveryOptionOnceWithItsDetails) {

@@ -33,24 +33,48 @@ const Command* best_match(const Program& program, const std::vector<std::string>
   return best;
 }
 
+/// True when `word` is an option whose value is the next word.
+bool takes_next_word(const Command& command, const std::string& word) {
+  return word.starts_with("--") && std::ranges::any_of(command.options, [&](const Option& option) {
+           return option.kind != ValueKind::Switch && std::string_view(word).substr(2) == option.name;
+         });
+}
+
 /// True when help was asked for among the command's own words (not behind "--", nor in the rest that it hands on).
 bool help_wanted(const Command& command, const std::vector<std::string>& arguments) {
-  for (const std::string& word : arguments) {
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const std::string& word = arguments[i];
     if (asks_for_help(word)) return true;
-    if (word == "--" || (command.takes_rest && !word.starts_with('-'))) return false;
+    if (takes_next_word(command, word)) {
+      ++i;
+    } else if (word == "--" || (command.takes_rest && !word.starts_with('-'))) {
+      return false;
+    }
   }
   return false;
 }
 
-/// "user" of "user add" and "user list": the words that exist behind the ones given.
+/// The verbs of a noun that exists ("user add, user list"), otherwise the nouns.
 std::string known_commands(const Program& program, const std::string& first) {
-  std::string of_noun;
-  std::string all;
+  std::string verbs;
+  std::vector<std::string> nouns;
   for (const Command& command : program.commands) {
-    all += (all.empty() ? "" : ", ") + command.name;
-    if (command.name.starts_with(first + ' ')) of_noun += (of_noun.empty() ? "" : ", ") + command.name;
+    if (command.name.starts_with(first + ' ')) verbs += (verbs.empty() ? "" : ", ") + command.name;
+    std::string noun = command.name.substr(0, command.name.find(' '));
+    if (std::ranges::find(nouns, noun) == nouns.end()) nouns.push_back(std::move(noun));
   }
-  return of_noun.empty() ? all : of_noun;
+  if (!verbs.empty()) return verbs;
+  std::string all;
+  for (const std::string& noun : nouns) all += (all.empty() ? "" : ", ") + noun;
+  return all + " (help tells more)";
+}
+
+/// What was given as a command: the noun, and the verb behind a noun that exists.
+std::string given(const Program& program, const std::vector<std::string>& arguments) {
+  const std::string& first = arguments.front();
+  const bool noun = std::ranges::any_of(program.commands,
+                                        [&](const Command& command) { return command.name.starts_with(first + ' '); });
+  return noun && arguments.size() > 1 ? first + ' ' + arguments[1] : first;
 }
 
 }  // namespace
@@ -67,7 +91,8 @@ std::expected<Selection, UsageError> select(const Program& program, std::vector<
       return Selection{.kind = Selection::Kind::Help, .command = nullptr, .arguments = {}};
     }
     const std::string first = arguments.empty() ? std::string() : arguments.front();
-    const std::string problem = arguments.empty() ? "a command is missing" : "there is no command \"" + first + '"';
+    const std::string problem =
+        arguments.empty() ? "a command is missing" : "there is no command \"" + given(program, arguments) + '"';
     return std::unexpected(UsageError{problem + "; use one of: " + known_commands(program, first)});
   }
   arguments.erase(arguments.begin(), arguments.begin() + static_cast<std::ptrdiff_t>(length));

@@ -93,8 +93,8 @@ std::expected<HttpResponse, std::string> https_request(const ServerAddress& serv
                                                        std::string_view method, std::string_view target,
                                                        std::string_view body, std::string_view content_type,
                                                        Duration timeout) {
-  auto result = https_exchange(
-      server, trust, {.method = method, .target = target, .body = body, .content_type = content_type, .headers = {}}, timeout);
+  const OutgoingRequest request{.method = method, .target = target, .body = body, .content_type = content_type};
+  auto result = https_exchange(server, trust, request, timeout);
   if (!result) return std::unexpected(result.error().message);
   return std::move(*result);
 }

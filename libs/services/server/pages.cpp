@@ -23,8 +23,8 @@ p { margin: .5rem 0 1rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1rem; margin: 0 0 1.25rem; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 label { display: block; margin: 0 0 .9rem; color: var(--soft); }
-input { display: block; width: 100%; margin-top: .25rem; padding: .6rem .7rem; color: var(--ink); background: var(--page);
-  border: 1px solid var(--line); border-radius: .4rem; font: inherit; }
+input { display: block; width: 100%; margin-top: .25rem; padding: .6rem .7rem; color: var(--ink); 
+  background: var(--page); border: 1px solid var(--line); border-radius: .4rem; font: inherit; }
 input:focus-visible, button:focus-visible { outline: 2px solid var(--accent); outline-offset: 1px; }
 button { width: 100%; margin-top: .4rem; padding: .65rem; border: 0; border-radius: .4rem; background: var(--accent);
   color: var(--card); font: inherit; font-weight: 600; cursor: pointer; }
@@ -79,8 +79,8 @@ std::string index_body(std::string_view network_name, std::string_view url) {
          "VPN.</p>"
          "<p>To sign in on a laptop, install the Postern client there and run</p><p><code>postern login '" +
          escape_html(url) +
-         "/#ca=…'</code></p><p>with the enrolment address that your administrator gave you. If you opened that address "
-         "here, copy it from the address bar, all of it.</p>"
+         "/#ca=…'</code></p><p>with the enrolment address that your administrator gave you. If you opened that "
+         "address here, copy it from the address bar, all of it.</p>"
          "<p>If a program showed you a code, <a href=\"/device\">enter it here</a>.</p></main>";
 }
 
