@@ -145,7 +145,10 @@ std::expected<std::string, Failure> read_refresh_token(const config::Settings& v
 std::string_view host_of(std::string_view text) {
   if (const auto scheme = text.find("://"); scheme != std::string_view::npos) text.remove_prefix(scheme + 3);
   text = text.substr(0, text.find_first_of("/?#"));
-  if (text.starts_with('[')) return text.substr(1, text.find(']') - 1);
+  if (text.starts_with('[')) {
+    const auto end = text.find(']');
+    return end == std::string_view::npos ? std::string_view() : text.substr(1, end - 1);
+  }
   return text.substr(0, text.find(':'));
 }
 
