@@ -26,6 +26,8 @@ constexpr std::chrono::seconds kConnectMax{15};
 /// From the WebSocket's opening to Welcome or Denied.
 constexpr std::chrono::seconds kAuthenticateMax{15};
 constexpr std::chrono::milliseconds kDeliverAgain{20};
+/// For the close frame when the owner stops.
+constexpr std::chrono::milliseconds kGoodbyeMax{200};
 constexpr std::size_t kSendQueueMax = 256;
 
 std::string_view role_word(wire::AgentRole role) {
@@ -77,8 +79,12 @@ class ControlClient::Impl {
     delivery_->alive = false;
     if (!thread_.joinable()) return;
     loop_.post([this] {
-      if (socket_) socket_->close();
-      linger_.start(std::chrono::milliseconds(200), [this] { loop_.stop(); });
+      stopping_ = true;
+      retry_.cancel();
+      connect_ = nullptr;
+      if (!socket_) return loop_.stop();
+      linger_.start(kGoodbyeMax, [this] { loop_.stop(); });
+      socket_->close();
     });
     thread_.join();
   }
@@ -195,6 +201,7 @@ class ControlClient::Impl {
   }
 
   void down(ControlDown event) {
+    if (stopping_) return loop_.stop();
     up_ = false;
     welcomed_ = false;
     authenticate_.cancel();
@@ -261,6 +268,7 @@ class ControlClient::Impl {
   bool welcomed_ = false;
   std::string route_id_;  ///< of the last Welcome: sessions outlive the controller by it (PROTOCOL.md §2.1)
   bool waiting_ = false;
+  bool stopping_ = false;
   std::thread thread_;
 };
 

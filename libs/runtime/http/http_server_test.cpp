@@ -105,7 +105,8 @@ bool is_closed_by_server(const TestServer& server) {
   const timeval limit{.tv_sec = 20, .tv_usec = 0};
   ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
   char byte = 0;
-  return ::recv(socket.get(), &byte, 1, 0) <= 0 && errno != EAGAIN;
+  const ssize_t size = ::recv(socket.get(), &byte, 1, 0);
+  return size == 0 || (size < 0 && errno != EAGAIN);
 }
 
 TEST_F(HttpServerTest, ClosesAConnectionWithoutATlsHandshake) {
