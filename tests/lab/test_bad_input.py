@@ -137,7 +137,8 @@ def test_a_connector_with_an_expired_access_token_starts_again(lab: Lab, postern
 
 
 def _daemon(postern: Postern, *prefix: str, name: str = "second") -> subprocess.CompletedProcess[str]:
-    where = ["--state", f"/var/lib/{name}", "--socket", f"/run/{name}.sock"]
+    # A device of its own: attaching to one that is in use fails for that reason first, with or without the right.
+    where = ["--state", f"/var/lib/{name}", "--socket", f"/run/{name}.sock", "--tun", f"{name}0"]
     return postern.laptop.run(*prefix, "posternd", *where, check=False, seconds=GIVE_UP_SECONDS)
 
 
