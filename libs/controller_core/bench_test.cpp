@@ -17,41 +17,48 @@ void FakeAgent::receive(const wire::ControllerMessage& message) {
   } else if (message.has_heartbeat_reply()) {
     ++heartbeat_replies;
   } else if (message.has_client_update()) {
-    const auto& update = message.client_update();
-    ++updates;
-    EXPECT_GT(update.version(), version);
-    if (update.full()) {
-      resources.clear();
-      leases.clear();
-      instances.clear();
-    } else {
-      EXPECT_EQ(update.from_version(), version);
-    }
-    version = update.version();
-    for (const auto& each : update.resources()) resources[each.id()] = each;
-    for (const auto& each : update.leases()) leases[each.remote_network_id()] = each;
-    for (const auto& each : update.instances()) instances[each.instance_id()] = each;
-    for (const auto id : update.removed_resources()) EXPECT_EQ(resources.erase(id), 1U);
-    for (const auto id : update.removed_leases()) EXPECT_EQ(leases.erase(id), 1U);
-    for (const auto id : update.removed_instances()) EXPECT_EQ(instances.erase(id), 1U);
+    receive(message.client_update());
   } else if (message.has_connector_update()) {
-    const auto& update = message.connector_update();
-    ++updates;
-    if (update.full()) {
-      resources.clear();
-      revocations.clear();
-    } else {
-      EXPECT_EQ(update.from_version(), version);
-    }
-    version = update.version();
-    for (const auto& each : update.resources()) resources[each.id()] = each;
-    for (const auto id : update.removed_resources()) EXPECT_EQ(resources.erase(id), 1U);
-    for (const auto& each : update.revocations()) revocations.push_back(each);
-    if (!update.knock_key().empty()) knock_key = to_bytes(as_bytes(update.knock_key()));
-    if (!update.keys().empty()) keys.clear();
-    for (const auto& each : update.keys()) {
-      keys.emplace(each.kid(), identity::PublicKey::from_spki(as_bytes(each.public_key())).value());
-    }
+    receive(message.connector_update());
+  }
+}
+
+void FakeAgent::receive(const wire::ClientUpdate& update) {
+  ++updates;
+  EXPECT_GT(update.version(), version);
+  if (update.full()) {
+    resources.clear();
+    leases.clear();
+    instances.clear();
+  } else {
+    EXPECT_EQ(update.from_version(), version);
+  }
+  version = update.version();
+  for (const auto& each : update.resources()) resources[each.id()] = each;
+  for (const auto& each : update.leases()) leases[each.remote_network_id()] = each;
+  for (const auto& each : update.instances()) instances[each.instance_id()] = each;
+  for (const auto id : update.removed_resources()) EXPECT_EQ(resources.erase(id), 1U);
+  for (const auto id : update.removed_leases()) EXPECT_EQ(leases.erase(id), 1U);
+  for (const auto id : update.removed_instances()) EXPECT_EQ(instances.erase(id), 1U);
+}
+
+void FakeAgent::receive(const wire::ConnectorUpdate& update) {
+  ++updates;
+  EXPECT_GT(update.version(), version);
+  if (update.full()) {
+    resources.clear();
+    revocations.clear();
+  } else {
+    EXPECT_EQ(update.from_version(), version);
+  }
+  version = update.version();
+  for (const auto& each : update.resources()) resources[each.id()] = each;
+  for (const auto id : update.removed_resources()) EXPECT_EQ(resources.erase(id), 1U);
+  for (const auto& each : update.revocations()) revocations.push_back(each);
+  if (!update.knock_key().empty()) knock_key = to_bytes(as_bytes(update.knock_key()));
+  if (!update.keys().empty()) keys.clear();
+  for (const auto& each : update.keys()) {
+    keys.emplace(each.kid(), identity::PublicKey::from_spki(as_bytes(each.public_key())).value());
   }
 }
 

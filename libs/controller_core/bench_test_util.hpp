@@ -36,6 +36,8 @@ struct FakeAgent {
   int heartbeat_replies = 0;
 
   void receive(const wire::ControllerMessage& message);
+  void receive(const wire::ClientUpdate& update);
+  void receive(const wire::ConnectorUpdate& update);
   [[nodiscard]] Bytes route() const { return to_bytes(as_bytes(welcome->route_id())); }
 };
 

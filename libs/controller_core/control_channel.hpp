@@ -1,5 +1,5 @@
-// The control channel of all agents (PROTOCOL.md §6): proves their keys, tells them what they must know, and tells them
-// again when it changes.
+// The control channel of all agents (PROTOCOL.md §6): proves their keys, tells them what they must know, and tells
+// them again when it changes.
 //
 // What an agent should know is computed from the model; what it was told is in its view. A change marks the agents that
 // it affects; 50 ms later one update carries the difference. Changes that take something away skip the wait: first the
