@@ -8,7 +8,9 @@ namespace {
 
 using model::DnsName;
 
-Refusal refuse(wire::RefusalReason reason, std::string detail) { return {reason, std::move(detail)}; }
+Refusal refuse(wire::RefusalReason reason, std::string detail) {
+  return {reason, std::move(detail)};
+}
 
 bool has_ended(std::int64_t expires_at, WallTime now) {
   return to_unix_seconds(now) >= expires_at + identity::kClockTolerance.count();
@@ -116,8 +118,8 @@ std::expected<std::vector<IpAddress>, Refusal> permitted_addresses(std::span<con
     }
   }
   if (permitted.empty()) {
-    return std::unexpected(refuse(wire::REFUSAL_FORBIDDEN_ADDRESS,
-                                  detail + "; add a resource for that very address if it is meant"));
+    return std::unexpected(
+        refuse(wire::REFUSAL_FORBIDDEN_ADDRESS, detail + "; add a resource for that very address if it is meant"));
   }
   return permitted;
 }

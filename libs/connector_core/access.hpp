@@ -39,8 +39,8 @@ using LeasePointer = std::shared_ptr<const identity::Lease>;
 
 /// Steps 1 to 5. `lease` is empty before an accepted Hello.
 [[nodiscard]] std::expected<const model::Resource*, Refusal> check_access(const identity::Lease* lease,
-                                                                         const Target& target,
-                                                                         const PolicyStore& policy, WallTime now);
+                                                                          const Target& target,
+                                                                          const PolicyStore& policy, WallTime now);
 
 /// What must be connected to: the name or address itself, or what the Resource stands for where an alias was asked.
 [[nodiscard]] std::expected<std::variant<model::DnsName, IpAddress>, Refusal> destination_of(
@@ -48,7 +48,7 @@ using LeasePointer = std::shared_ptr<const identity::Lease>;
 
 /// Step 6: the addresses that may be connected to, in the order given; a Refusal when none is left.
 [[nodiscard]] std::expected<std::vector<IpAddress>, Refusal> permitted_addresses(std::span<const IpAddress> found,
-                                                                                const policy::ResourceTable& table);
+                                                                                 const policy::ResourceTable& table);
 
 /// When something that this lease allows may end by itself: its own or a resource's expiry after `now`, with tolerance.
 [[nodiscard]] WallTime next_expiry(const identity::Lease& lease, WallTime now);

@@ -1,7 +1,7 @@
 // PROTOCOL.md §4.5, through the whole core: each step, and the order of the steps.
 #include <gtest/gtest.h>
 
-#include "connector_core/test_support.hpp"
+#include "connector_core/core_test_util.hpp"
 
 namespace postern::connector {
 namespace {
@@ -60,7 +60,8 @@ TEST(Access, AddressesThatPointBackAtTheConnectorAreRefusedWhereverTheyComeFrom)
     ASSERT_TRUE(question);
     bench.core.flows().handle_resolved(bench.now, question->flow, std::vector{*IpAddress::parse(address)});
     EXPECT_EQ(wire::REFUSAL_FORBIDDEN_ADDRESS, bench.refusal(session, stream)) << address;
-    EXPECT_NE(std::string::npos, bench.reply(session, stream)->refused().detail().find("resource for that very address"));
+    EXPECT_NE(std::string::npos,
+              bench.reply(session, stream)->refused().detail().find("resource for that very address"));
   }
   EXPECT_TRUE(bench.is_quiet());
 }

@@ -41,10 +41,10 @@ struct Flow {
   bool read_blocked = false;     ///< the owner was told that the stream takes nothing
   bool peer_finished = false;    ///< the client's FIN was read
   bool finish_requested = false;
-  bool target_ended = false;     ///< the target's FIN was passed on
+  bool target_ended = false;  ///< the target's FIN was passed on
   wire::LengthPrefixedReader head{wire::kFlowMessageMax};
   Target target;
-  LeasePointer lease;            ///< under which it was let in, for records
+  LeasePointer lease;  ///< under which it was let in, for records
   SocketAddress connected;
   PieceQueue to_target;
   TimerId timer;
@@ -92,7 +92,7 @@ enum class ResolveFailure : std::uint8_t { NameNotFound, LookupFailed };
 // --- what is told about flows ----------------------------------------------------------------------------------------
 
 enum class FlowEnding : std::uint8_t {
-  Finished,    ///< FIN from both sides
+  Finished,  ///< FIN from both sides
   ResetByPeer,
   ResetByTarget,
   Revoked,
@@ -107,14 +107,14 @@ struct FlowReport {
   FlowId flow;
   LeasePointer lease;  ///< empty when it was refused before there was one
   Target target;
-  SocketAddress connected;      ///< unspecified when it never was
+  SocketAddress connected;  ///< unspecified when it never was
   wire::RefusalReason refusal = wire::REFUSAL_UNSPECIFIED;
   std::string detail;
   FlowEnding ending = FlowEnding::Finished;
   std::uint64_t bytes_to_target = 0;
   std::uint64_t bytes_from_target = 0;
-  WallTime at;                  ///< of this report
-  Duration duration{};          ///< since the stream was opened
+  WallTime at;          ///< of this report
+  Duration duration{};  ///< since the stream was opened
 };
 
 }  // namespace postern::connector

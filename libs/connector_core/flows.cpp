@@ -38,11 +38,15 @@ void Flows::handle_readable(Instant now, SessionId session, StreamId stream) {
   Flow* flow = find(session, stream);
   if (flow == nullptr) return;
   switch (flow->stage) {
-    case FlowStage::HeadPending: return read_head(now, *flow);
-    case FlowStage::Open: return pull(now, *flow);
-    case FlowStage::Refused: return discard(*flow);
+    case FlowStage::HeadPending:
+      return read_head(now, *flow);
+    case FlowStage::Open:
+      return pull(now, *flow);
+    case FlowStage::Refused:
+      return discard(*flow);
     case FlowStage::Resolving:
-    case FlowStage::Connecting: return;  // held in the stream's window until the target is connected
+    case FlowStage::Connecting:
+      return;  // held in the stream's window until the target is connected
   }
 }
 
@@ -102,9 +106,10 @@ void Flows::handle_resolved(Instant now, FlowId id, std::expected<std::vector<Ip
   if (flow == nullptr || flow->stage != FlowStage::Resolving) return;
   if (!result) {
     const bool unknown = result.error() == ResolveFailure::NameNotFound;
-    return refuse(now, *flow,
-                  {unknown ? wire::REFUSAL_NAME_NOT_FOUND : wire::REFUSAL_NAME_LOOKUP_FAILED,
-                   unknown ? "the connector's resolver does not know the name" : "the connector's resolver did not answer"});
+    return refuse(
+        now, *flow,
+        {unknown ? wire::REFUSAL_NAME_NOT_FOUND : wire::REFUSAL_NAME_LOOKUP_FAILED,
+         unknown ? "the connector's resolver does not know the name" : "the connector's resolver did not answer"});
   }
   if (result->empty()) return refuse(now, *flow, {wire::REFUSAL_NAME_NOT_FOUND, "the name has no address"});
   connect(now, *flow, *result);
@@ -170,8 +175,8 @@ void Flows::abort(Instant now, Flow& flow, FlowEnding ending) {
     port_.reset(flow.session, flow.stream, static_cast<std::uint64_t>(code));
   }
   if (flow.stage == FlowStage::Open) report(now, flow, FlowReport::Kind::Closed, ending);
-  const bool has_work = flow.stage == FlowStage::Resolving || flow.stage == FlowStage::Connecting ||
-                        flow.stage == FlowStage::Open;
+  const bool has_work =
+      flow.stage == FlowStage::Resolving || flow.stage == FlowStage::Connecting || flow.stage == FlowStage::Open;
   if (has_work) requests_.push_back(AbortTarget{flow.id});
   forget(flow);
 }
@@ -268,8 +273,10 @@ void Flows::expire(Instant now, Flow& flow) {
     case FlowStage::Connecting:
       requests_.push_back(AbortTarget{flow.id});
       return refuse(now, flow, {wire::REFUSAL_TIMED_OUT, "the target did not answer"});
-    case FlowStage::Refused: return abort(now, flow, FlowEnding::ResetByPeer);
-    case FlowStage::Open: return;
+    case FlowStage::Refused:
+      return abort(now, flow, FlowEnding::ResetByPeer);
+    case FlowStage::Open:
+      return;
   }
 }
 

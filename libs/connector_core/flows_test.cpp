@@ -1,7 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "connector_core/test_support.hpp"
+#include "connector_core/core_test_util.hpp"
 
 namespace postern::connector {
 namespace {
@@ -194,9 +194,8 @@ TEST(Flows, ATargetThatDoesNotAnswerIsGivenUpAfterTenSeconds) {
 TEST(Flows, NamesThatDoNotExistAndResolversThatDoNotAnswerAreToldApart) {
   Bench bench;
   const auto session = bench.open_session();
-  for (const auto& [failure, reason] :
-       {std::pair{ResolveFailure::NameNotFound, wire::REFUSAL_NAME_NOT_FOUND},
-        std::pair{ResolveFailure::LookupFailed, wire::REFUSAL_NAME_LOOKUP_FAILED}}) {
+  for (const auto& [failure, reason] : {std::pair{ResolveFailure::NameNotFound, wire::REFUSAL_NAME_NOT_FOUND},
+                                        std::pair{ResolveFailure::LookupFailed, wire::REFUSAL_NAME_LOOKUP_FAILED}}) {
     const auto stream = bench.open_flow(session, 4, "web.lab", 80);
     const auto question = bench.take<ResolveName>();
     ASSERT_TRUE(question);

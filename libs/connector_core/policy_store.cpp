@@ -9,9 +9,15 @@ namespace {
 std::optional<model::ProtocolRule> parse_rule(const wire::ProtocolRule& entry) {
   model::ProtocolRule rule;
   switch (entry.policy()) {
-    case wire::PORT_POLICY_ALLOW_ALL: rule.policy = model::PortPolicy::AllowAll; break;
-    case wire::PORT_POLICY_RESTRICTED: rule.policy = model::PortPolicy::Restricted; break;
-    default: rule.policy = model::PortPolicy::DenyAll; break;  // also what a later version may mean by it
+    case wire::PORT_POLICY_ALLOW_ALL:
+      rule.policy = model::PortPolicy::AllowAll;
+      break;
+    case wire::PORT_POLICY_RESTRICTED:
+      rule.policy = model::PortPolicy::Restricted;
+      break;
+    default:
+      rule.policy = model::PortPolicy::DenyAll;
+      break;  // also what a later version may mean by it
   }
   for (const wire::PortRange& range : entry.ports()) {
     if (range.first() == 0 || range.last() < range.first() || range.last() > UINT16_MAX) return std::nullopt;

@@ -47,7 +47,9 @@ bool Revocations::covers(const Subject& subject, std::uint64_t policy_version) c
   return found != records_.end() && policy_version < found->second.min_pv;
 }
 
-bool Revocations::voids(const identity::Lease& lease) const { return voids(lease, model::ResourceId(0)); }
+bool Revocations::voids(const identity::Lease& lease) const {
+  return voids(lease, model::ResourceId(0));
+}
 
 bool Revocations::voids(const identity::Lease& lease, model::ResourceId resource) const {
   if (lease.policy_version < floor_) return true;

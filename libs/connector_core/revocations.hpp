@@ -1,7 +1,7 @@
 // Which leases are void (PROTOCOL.md §5.3): a record voids every lease of its subject whose policy version is lower.
 //
-// Bounded, and closed at the bound: the record with the lowest version becomes a floor for everybody, so that a flood of
-// records can cut people off until their lease is renewed, but never let anybody in.
+// Bounded, and closed at the bound: the record with the lowest version becomes a floor for everybody, so that a flood
+// of records can cut people off until their lease is renewed, but never let anybody in.
 #pragma once
 
 #include <array>

@@ -26,7 +26,14 @@ class SessionPort {
 };
 
 /// Application error codes of CONNECTION_CLOSE (PROTOCOL.md §4.3).
-enum class CloseCode : std::uint64_t { Done = 0, ProtocolError = 1, NoHello = 2, LeaseRefused = 3, Revoked = 4, ShuttingDown = 5 };
+enum class CloseCode : std::uint64_t {
+  Done = 0,
+  ProtocolError = 1,
+  NoHello = 2,
+  LeaseRefused = 3,
+  Revoked = 4,
+  ShuttingDown = 5
+};
 /// Error codes of RESET_STREAM and STOP_SENDING (PROTOCOL.md §4.4).
 enum class ResetCode : std::uint64_t { Reset = 0x10, Revoked = 0x11, ShuttingDown = 0x12 };
 

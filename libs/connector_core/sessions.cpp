@@ -7,11 +7,11 @@ namespace {
 
 using session::SessionId;
 
-constexpr Duration kHelloTimeout = std::chrono::seconds(5);          // PROTOCOL.md §4.2
-constexpr Duration kRefusingTime = std::chrono::milliseconds(200);   // for the HelloReply to arrive
+constexpr Duration kHelloTimeout = std::chrono::seconds(5);         // PROTOCOL.md §4.2
+constexpr Duration kRefusingTime = std::chrono::milliseconds(200);  // for the HelloReply to arrive
 constexpr Duration kSupersededTime = std::chrono::seconds(5);
 constexpr Duration kLeaseWindow = std::chrono::seconds(10);
-constexpr unsigned kLeasesPerWindow = 8;                             // each costs a signature check
+constexpr unsigned kLeasesPerWindow = 8;  // each costs a signature check
 constexpr std::size_t kNoticesMax = 1024;
 
 }  // namespace

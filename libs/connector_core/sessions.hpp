@@ -22,7 +22,7 @@ namespace postern::connector {
 
 /// Who this connector is, from Welcome.
 struct Identity {
-  std::string network;       ///< slug: issuer of the leases
+  std::string network;  ///< slug: issuer of the leases
   std::string network_name;
   model::ConnectorId connector;
   std::string connector_name;

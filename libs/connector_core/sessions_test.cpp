@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include "connector_core/test_support.hpp"
+#include "connector_core/core_test_util.hpp"
 #include "identity/tokens.hpp"
 
 namespace postern::connector {

@@ -172,7 +172,8 @@ class Resolver::Impl final : public TurnParticipant {
     answer.until = loop_.now() + ttl;
     std::vector<IpAddress> addresses = answer.addresses;
     if (ttl > Duration::zero()) {
-      if (cache_.size() >= kCacheMax) std::erase_if(cache_, [&](const auto& e) { return e.second.until <= loop_.now(); });
+      if (cache_.size() >= kCacheMax)
+        std::erase_if(cache_, [&](const auto& e) { return e.second.until <= loop_.now(); });
       if (cache_.size() >= kCacheMax) cache_.clear();
       cache_.insert_or_assign(name, std::move(answer));
     }
@@ -222,6 +223,8 @@ class Resolver::Impl final : public TurnParticipant {
 
 Resolver::Resolver(EventLoop& loop, ResolverConfig config) : impl_(std::make_unique<Impl>(loop, std::move(config))) {}
 Resolver::~Resolver() = default;
-void Resolver::resolve(const std::string& name, Handler handler) { impl_->resolve(name, std::move(handler)); }
+void Resolver::resolve(const std::string& name, Handler handler) {
+  impl_->resolve(name, std::move(handler));
+}
 
 }  // namespace postern::runtime

@@ -140,9 +140,8 @@ TEST_F(ResolverTest, TheSameNameAskedTwiceAtOnceIsOneQuestion) {
 TEST_F(ResolverTest, AtItsBoundAQuestionFailsAtOnce) {
   int failed = 0;
   for (std::size_t i = 0; i < Resolver::kQuestionsMax + 5; ++i) {
-    resolver_.resolve("n" + std::to_string(i) + ".test", [&](const Result& result) {
-      failed += !result && result.error() == DnsFailure::Failed ? 1 : 0;
-    });
+    resolver_.resolve("n" + std::to_string(i) + ".test",
+                      [&](const Result& result) { failed += !result && result.error() == DnsFailure::Failed ? 1 : 0; });
   }
   EXPECT_EQ(5, failed);
 }

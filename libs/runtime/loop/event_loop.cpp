@@ -32,7 +32,9 @@ std::int64_t read_clock(clockid_t clock) {
   return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
 
-[[noreturn]] void fail(const char* what) { throw std::system_error(errno, std::generic_category(), what); }
+[[noreturn]] void fail(const char* what) {
+  throw std::system_error(errno, std::generic_category(), what);
+}
 
 std::uint64_t to_key(int fd, std::uint32_t generation) {
   return (std::uint64_t{generation} << 32) | static_cast<std::uint32_t>(fd);
@@ -40,9 +42,13 @@ std::uint64_t to_key(int fd, std::uint32_t generation) {
 
 }  // namespace
 
-Instant monotonic_now() { return Instant{Duration{read_clock(CLOCK_BOOTTIME)}}; }
+Instant monotonic_now() {
+  return Instant{Duration{read_clock(CLOCK_BOOTTIME)}};
+}
 
-WallTime wall_now() { return from_unix_ms(read_clock(CLOCK_REALTIME) / 1'000'000); }
+WallTime wall_now() {
+  return from_unix_ms(read_clock(CLOCK_REALTIME) / 1'000'000);
+}
 
 class EventLoop::Impl {
  public:
@@ -217,16 +223,36 @@ class EventLoop::Impl {
 EventLoop::EventLoop() : impl_(std::make_unique<Impl>()) {}
 EventLoop::~EventLoop() = default;
 
-void EventLoop::add(int fd, std::uint32_t events, Handler handler) { impl_->add(fd, events, std::move(handler)); }
-void EventLoop::modify(int fd, std::uint32_t events) { impl_->modify(fd, events); }
-void EventLoop::remove(int fd) { impl_->remove(fd); }
-bool EventLoop::post(Task task) { return impl_->post(std::move(task)); }
-void EventLoop::add_participant(TurnParticipant& participant) { impl_->add_participant(participant); }
-void EventLoop::remove_participant(TurnParticipant& participant) { impl_->remove_participant(participant); }
-Instant EventLoop::now() const { return impl_->now(); }
-bool EventLoop::run_turn(Duration wait_max) { return impl_->run_turn(wait_max); }
-void EventLoop::stop() { impl_->stop(); }
-void EventLoop::set_spin(Duration longest) { impl_->set_spin(longest); }
+void EventLoop::add(int fd, std::uint32_t events, Handler handler) {
+  impl_->add(fd, events, std::move(handler));
+}
+void EventLoop::modify(int fd, std::uint32_t events) {
+  impl_->modify(fd, events);
+}
+void EventLoop::remove(int fd) {
+  impl_->remove(fd);
+}
+bool EventLoop::post(Task task) {
+  return impl_->post(std::move(task));
+}
+void EventLoop::add_participant(TurnParticipant& participant) {
+  impl_->add_participant(participant);
+}
+void EventLoop::remove_participant(TurnParticipant& participant) {
+  impl_->remove_participant(participant);
+}
+Instant EventLoop::now() const {
+  return impl_->now();
+}
+bool EventLoop::run_turn(Duration wait_max) {
+  return impl_->run_turn(wait_max);
+}
+void EventLoop::stop() {
+  impl_->stop();
+}
+void EventLoop::set_spin(Duration longest) {
+  impl_->set_spin(longest);
+}
 
 void EventLoop::run() {
   while (impl_->run_turn(kWaitMax)) {

@@ -21,7 +21,9 @@ SignalWatcher::SignalWatcher(EventLoop& loop, std::initializer_list<int> signals
   loop_.add(fd_.get(), EPOLLIN, [this](std::uint32_t) { handle_readable(); });
 }
 
-SignalWatcher::~SignalWatcher() { loop_.remove(fd_.get()); }
+SignalWatcher::~SignalWatcher() {
+  loop_.remove(fd_.get());
+}
 
 void SignalWatcher::handle_readable() {
   signalfd_siginfo info{};

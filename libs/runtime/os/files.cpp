@@ -46,8 +46,8 @@ std::expected<Bytes, FileError> read_all(int fd, const std::string& path, std::s
     if (got < 0) return std::unexpected(error_of(errno, "read", path));
     if (got == 0) return bytes;
     if (bytes.size() + static_cast<std::size_t>(got) > size_max) {
-      return std::unexpected(FileError{FileErrorKind::TooLarge, path + " is larger than " + std::to_string(size_max) +
-                                                                    " bytes"});
+      return std::unexpected(
+          FileError{FileErrorKind::TooLarge, path + " is larger than " + std::to_string(size_max) + " bytes"});
     }
     bytes.insert(bytes.end(), part.data(), part.data() + got);
   }
@@ -90,7 +90,8 @@ std::expected<Bytes, FileError> read_secret_file(const std::string& path, std::s
   if (fstat(fd.get(), &status) != 0) return std::unexpected(error_of(errno, "look at", path));
   const bool foreign = status.st_uid != geteuid() && status.st_uid != 0;
   if (foreign || (status.st_mode & 0077) != 0) {
-    return std::unexpected(FileError{FileErrorKind::TooOpen, path + " holds a secret but others may reach it; run: chmod 600 " + path});
+    return std::unexpected(
+        FileError{FileErrorKind::TooOpen, path + " holds a secret but others may reach it; run: chmod 600 " + path});
   }
   return read_all(fd.get(), path, size_max);
 }

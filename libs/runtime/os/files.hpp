@@ -15,9 +15,9 @@ enum class FileErrorKind : std::uint8_t {
   NotFound,
   NoPermission,
   TooLarge,
-  TooOpen,   ///< others than the owner may read or write a secret
-  InUse,     ///< another process holds the lock
-  Failed,    ///< everything else; `text` has the kernel's words
+  TooOpen,  ///< others than the owner may read or write a secret
+  InUse,    ///< another process holds the lock
+  Failed,   ///< everything else; `text` has the kernel's words
 };
 
 struct FileError {

@@ -6,8 +6,8 @@
 
 #include <array>
 #include <atomic>
-#include <chrono>
 #include <charconv>
+#include <chrono>
 #include <ctime>
 
 namespace postern::runtime {
@@ -95,7 +95,10 @@ std::string format_log_line(LogLevel level, std::string_view component, std::str
 class Logger::Impl {
  public:
   Impl(std::string component, LogConfig config)
-      : component_(std::move(component)), timestamps_(config.timestamps), level_(config.level), sink_(make_sink(config)) {
+      : component_(std::move(component)),
+        timestamps_(config.timestamps),
+        level_(config.level),
+        sink_(make_sink(config)) {
     sink_.set_level(spdlog::level::trace);
     sink_.set_formatter(std::make_unique<spdlog::pattern_formatter>("%v"));
     sink_.flush_on(spdlog::level::trace);
@@ -133,12 +136,15 @@ class Logger::Impl {
   spdlog::logger sink_;
 };
 
-Logger::Logger(std::string component, LogConfig config)
-    : impl_(std::make_unique<Impl>(std::move(component), config)) {}
+Logger::Logger(std::string component, LogConfig config) : impl_(std::make_unique<Impl>(std::move(component), config)) {}
 Logger::~Logger() = default;
 
-bool Logger::is_on(LogLevel level) const { return impl_->is_on(level); }
-void Logger::set_level(LogLevel level) { impl_->set_level(level); }
+bool Logger::is_on(LogLevel level) const {
+  return impl_->is_on(level);
+}
+void Logger::set_level(LogLevel level) {
+  impl_->set_level(level);
+}
 void Logger::log(LogLevel level, std::string_view message, LogFields fields) {
   log_as(impl_->component(), level, message, fields);
 }
@@ -146,6 +152,8 @@ void Logger::log_as(std::string_view component, LogLevel level, std::string_view
   if (level == LogLevel::Off || !impl_->is_on(level)) return;
   impl_->write(format_log_line(level, component, message, fields));
 }
-void Logger::raw_line(std::string_view line) { impl_->write_raw(line); }
+void Logger::raw_line(std::string_view line) {
+  impl_->write_raw(line);
+}
 
 }  // namespace postern::runtime

@@ -80,10 +80,10 @@ TEST_F(Files, FoldersAreMadeWithTheirParents) {
 }
 
 TEST(Log, ALineHasLevelComponentSentenceAndFields) {
-  EXPECT_EQ("[INFO] [connector] State: Online",
-            format_log_line(LogLevel::Info, "connector", "State: Online", {}));
-  EXPECT_EQ("[WARN] [connector] Port is taken port=9999 why=\"in use\" by=\"\"",
-            format_log_line(LogLevel::Warn, "connector", "Port is taken", {{"port", 9999}, {"why", "in use"}, {"by", ""}}));
+  EXPECT_EQ("[INFO] [connector] State: Online", format_log_line(LogLevel::Info, "connector", "State: Online", {}));
+  EXPECT_EQ(
+      "[WARN] [connector] Port is taken port=9999 why=\"in use\" by=\"\"",
+      format_log_line(LogLevel::Warn, "connector", "Port is taken", {{"port", 9999}, {"why", "in use"}, {"by", ""}}));
 }
 
 TEST(Log, APeerCannotForgeALine) {
@@ -137,7 +137,9 @@ TEST(KernelRandom, NeverRepeatsItself) {
   EXPECT_NE(Bytes(4096), large);
 }
 
-TEST(Limits, OpenFilesAreRaisedToTheHardLimit) { EXPECT_GE(raise_open_files_limit(), 1024U); }
+TEST(Limits, OpenFilesAreRaisedToTheHardLimit) {
+  EXPECT_GE(raise_open_files_limit(), 1024U);
+}
 
 }  // namespace
 }  // namespace postern::runtime

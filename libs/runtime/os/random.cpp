@@ -20,7 +20,9 @@ void fill_from_kernel(MutableBytes bytes) {
 
 }  // namespace
 
-KernelRandom::~KernelRandom() { explicit_bzero(buffer_.data(), buffer_.size()); }
+KernelRandom::~KernelRandom() {
+  explicit_bzero(buffer_.data(), buffer_.size());
+}
 
 void KernelRandom::fill(MutableBytes bytes) {
   if (bytes.size() > buffer_.size() / 4) return fill_from_kernel(bytes);

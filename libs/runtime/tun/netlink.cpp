@@ -13,7 +13,9 @@ namespace {
 /// The kernel fills dumps in pieces of at most 32 KiB.
 constexpr std::size_t kReceiveSize = 64 * 1024;
 
-std::uint16_t u16(std::size_t value) { return static_cast<std::uint16_t>(value); }
+std::uint16_t u16(std::size_t value) {
+  return static_cast<std::uint16_t>(value);
+}
 
 }  // namespace
 
@@ -40,7 +42,9 @@ void NetlinkMessage::attribute_u32(std::uint16_t type, std::uint32_t value) {
   attribute(type, {reinterpret_cast<const std::uint8_t*>(&value), sizeof value});
 }
 
-void NetlinkMessage::attribute_text(std::uint16_t type, std::string_view value) { attribute(type, as_bytes(value)); }
+void NetlinkMessage::attribute_text(std::uint16_t type, std::string_view value) {
+  attribute(type, as_bytes(value));
+}
 
 std::size_t NetlinkMessage::begin_nested(std::uint16_t type) {
   const std::size_t mark = bytes_.size();

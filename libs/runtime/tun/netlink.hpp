@@ -1,4 +1,5 @@
-// Requests to the kernel's routing side (rtnetlink(7)): build one message, send it, read the acknowledgement or the dump.
+// Requests to the kernel's routing side (rtnetlink(7)): build one message, send it, read the acknowledgement or the
+// dump.
 #pragma once
 
 #include <cstdint>

@@ -20,7 +20,9 @@ RoutingError error_of(int code, const std::string& doing) {
   return {code, text};
 }
 
-std::uint8_t family_of(const IpAddress& address) { return address.is_v4() ? AF_INET : AF_INET6; }
+std::uint8_t family_of(const IpAddress& address) {
+  return address.is_v4() ? AF_INET : AF_INET6;
+}
 
 void put_tuning(NetlinkMessage& message, const RouteTuning& tuning, bool with_congestion_control) {
   const std::size_t metrics = message.begin_nested(RTA_METRICS);

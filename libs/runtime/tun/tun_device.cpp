@@ -23,15 +23,16 @@ TunError error_of(int code, const std::string& name) {
     case ENOENT:
     case ENODEV:
     case ENXIO:
-      return {TunErrorKind::Missing, "cannot make the TUN device " + name +
-                                         ": /dev/net/tun is missing; run `modprobe tun`, or give the container the device"};
+      return {TunErrorKind::Missing,
+              "cannot make the TUN device " + name +
+                  ": /dev/net/tun is missing; run `modprobe tun`, or give the container the device"};
     case EPERM:
     case EACCES:
       return {TunErrorKind::NoPermission,
               "cannot make the TUN device " + name + ": permission denied; run as root or with CAP_NET_ADMIN"};
     case EBUSY:
-      return {TunErrorKind::Busy,
-              "cannot make the TUN device " + name + ": another process uses it; stop that process or choose another name"};
+      return {TunErrorKind::Busy, "cannot make the TUN device " + name +
+                                      ": another process uses it; stop that process or choose another name"};
     default:
       return {TunErrorKind::Failed, "cannot make the TUN device " + name + ": " + why};
   }

@@ -79,7 +79,7 @@ TEST_F(Tun, APacketForARouteOfTheDeviceIsReadWithItsVirtioHeader) {
   do {
     size = read(*device);
     ASSERT_TRUE(size);
-  } while ((buffer_.get()[0] >> 4) != 4);  // the kernel's own IPv6 messages come first
+  } while ((buffer_.get()[0] >> 4) != 4);     // the kernel's own IPv6 messages come first
   constexpr std::uint8_t kNeedsChecksum = 1;  // VIRTIO_NET_HDR_F_NEEDS_CSUM
   EXPECT_EQ(kNeedsChecksum, vnet_[0]) << "the kernel filled in a checksum";
   EXPECT_EQ(6, buffer_.get()[9]);
@@ -102,8 +102,9 @@ TEST_F(Tun, AWrittenPacketReachesTheKernel) {
   ASSERT_EQ(0, bind(socket_fd.get(), reinterpret_cast<const sockaddr*>(&at), sizeof at));
 
   // IPv4 + UDP 192.0.2.7:53 -> 100.96.0.1:5353 "hi", no UDP checksum.
-  Bytes packet = *from_hex("4500001e0000400040110000c00002076460000100351"
-                           "4e9000a00006869");
+  Bytes packet = *from_hex(
+      "4500001e0000400040110000c00002076460000100351"
+      "4e9000a00006869");
   std::uint32_t sum = 0;
   for (std::size_t i = 0; i < 20; i += 2) sum += load_u16(packet.data() + i);
   sum = (sum & 0xffff) + (sum >> 16);

@@ -25,14 +25,17 @@
 namespace postern::runtime {
 namespace {
 
-/// What waits while the kernel's buffer is full: some milliseconds at a gigabit. Above it QUIC sees loss and slows down.
+/// What waits while the kernel's buffer is full: some milliseconds at a gigabit. Above it QUIC sees loss and slows
+/// down.
 constexpr std::size_t kWaitingBytesMax = 1 << 20;
 /// Linux before 6.9 takes 64 segments in one send.
 constexpr std::size_t kSegmentsMax = 64;
 constexpr std::size_t kPayloadMaxV4 = 65507;
 constexpr std::size_t kPayloadMaxV6 = 65527;
 
-void set_option(int fd, int level, int name, int value) { setsockopt(fd, level, name, &value, sizeof value); }
+void set_option(int fd, int level, int name, int value) {
+  setsockopt(fd, level, name, &value, sizeof value);
+}
 
 UdpError error_of(int code, const SocketAddress& address) {
   UdpErrorKind kind = UdpErrorKind::Failed;
@@ -233,10 +236,17 @@ std::size_t UdpSocket::send_trains(const SocketAddress& to, ByteView bytes, std:
   while (done < bytes.size()) {
     const ByteView train = bytes.subspan(done, std::min(train_size_max(to, stride), bytes.size() - done));
     switch (send_once(to, train, stride, ecn)) {
-      case Attempt::Sent: counters_.bytes_sent += train.size(); break;
-      case Attempt::Blocked: blocked = true; return done;
-      case Attempt::Refused: refused_ = true; break;
-      case Attempt::NoSegmentation: continue;  // the same bytes again, one by one
+      case Attempt::Sent:
+        counters_.bytes_sent += train.size();
+        break;
+      case Attempt::Blocked:
+        blocked = true;
+        return done;
+      case Attempt::Refused:
+        refused_ = true;
+        break;
+      case Attempt::NoSegmentation:
+        continue;  // the same bytes again, one by one
     }
     done += train.size();
   }

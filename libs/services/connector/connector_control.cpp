@@ -74,8 +74,10 @@ void ConnectorService::handle_down(const runtime::ControlDown& down) {
 
 void ConnectorService::handle_message(Instant now, const wire::ControllerMessage& message) {
   switch (message.body_case()) {
-    case wire::ControllerMessage::kWelcome: return handle_welcome(now, message.welcome());
-    case wire::ControllerMessage::kConnectorUpdate: return handle_update(now, message.connector_update());
+    case wire::ControllerMessage::kWelcome:
+      return handle_welcome(now, message.welcome());
+    case wire::ControllerMessage::kConnectorUpdate:
+      return handle_update(now, message.connector_update());
     case wire::ControllerMessage::kHeartbeatReply: {
       const auto sent = from_nanoseconds(message.heartbeat_reply().sent_at());
       const Duration round_trip = now - sent;
@@ -85,7 +87,8 @@ void ConnectorService::handle_message(Instant now, const wire::ControllerMessage
     case wire::ControllerMessage::kRelayUp:
       log_.debug("A relay is up", {{"relay", message.relay_up().relay().name()}});
       return relays_.update(now, message.relay_up().relay());
-    default: return;  // for other roles, or of a later version
+    default:
+      return;  // for other roles, or of a later version
   }
 }
 
@@ -112,7 +115,8 @@ void ConnectorService::handle_welcome(Instant now, const wire::Welcome& welcome)
   core_.handle_welcome(welcome);
   use_route(now, welcome);
   relays_.replace(now, welcome.relays());
-  heartbeat_at_ = now;
+  // Unbound, the first one waits for the relay a moment: it would only say that there is none yet.
+  heartbeat_at_ = relays_.is_bound(now) ? now : now + std::chrono::seconds(2);
   const std::string name = welcome.network_name().empty() ? welcome.network() : welcome.network_name();
   if (name != network_announced_) {
     network_announced_ = name;
@@ -151,7 +155,8 @@ void ConnectorService::handle_update(Instant now, const wire::ConnectorUpdate& u
     return restart_control("an update does not continue what is known");
   }
   control_->set_known_version(core_.policy().version());
-  log_.debug("Took over an update", {{"version", update.version()}, {"full", update.full() ? "yes" : "no"},
+  log_.debug("Took over an update", {{"version", update.version()},
+                                     {"full", update.full() ? "yes" : "no"},
                                      {"resources", core_.policy().table().all().size()}});
 }
 
@@ -170,7 +175,8 @@ void ConnectorService::send_heartbeat(Instant now) {
   control_->send(message);
 }
 
-// --- what is told ------------------------------------------------------------------------------------------------------
+// --- what is told
+// ------------------------------------------------------------------------------------------------------
 
 void ConnectorService::tell(Instant now) {
   while (const auto report = core_.flows().poll_report()) {
@@ -188,7 +194,9 @@ void ConnectorService::tell(Instant now) {
   while (const auto notice = core_.sessions().poll_notice()) {
     const std::string device = notice->lease ? std::to_string(notice->lease->device_id) : "unknown";
     switch (notice->kind) {
-      case SessionNotice::Kind::Accepted: log_.debug("A client is connected", {{"device", device}}); break;
+      case SessionNotice::Kind::Accepted:
+        log_.debug("A client is connected", {{"device", device}});
+        break;
       case SessionNotice::Kind::LeaseRefused:
         log_.info("A lease was refused", {{"reason", notice->detail}});
         break;
@@ -206,13 +214,13 @@ void ConnectorService::log_report(const FlowReport& report) {
     case FlowReport::Kind::Opened:
       return log_.debug("Flow opened", {{"target", target}, {"address", report.connected.to_string()}});
     case FlowReport::Kind::Closed:
-      return log_.debug("Flow closed", {{"target", target},
-                                        {"to_target", report.bytes_to_target},
-                                        {"from_target", report.bytes_from_target}});
+      return log_.debug(
+          "Flow closed",
+          {{"target", target}, {"to_target", report.bytes_to_target}, {"from_target", report.bytes_from_target}});
     case FlowReport::Kind::Refused:
-      return log_.debug("Flow refused", {{"target", target},
-                                         {"reason", wire::RefusalReason_Name(report.refusal)},
-                                         {"detail", report.detail}});
+      return log_.debug(
+          "Flow refused",
+          {{"target", target}, {"reason", wire::RefusalReason_Name(report.refusal)}, {"detail", report.detail}});
   }
 }
 

@@ -14,6 +14,13 @@ struct Overloaded : Ts... {
 
 }  // namespace
 
+// PROTOCOL.md §1.1
+ConnectorService::DatagramKind ConnectorService::kind_of(std::uint8_t first) {
+  if (first <= 3) return DatagramKind::Stun;
+  if ((first >= 64 && first <= 127) || first >= 192) return DatagramKind::Quic;
+  return DatagramKind::Other;
+}
+
 void ConnectorService::receive_packets(Instant now) {
   packets_waiting_ = true;
   for (int i = 0; i < kTrainsPerTurn; ++i) {
@@ -26,22 +33,29 @@ void ConnectorService::receive_packets(Instant now) {
   }
 }
 
+// The kernel joins datagrams of one sender whatever they are: an answer of the relay may ride at the end of a train.
 void ConnectorService::handle_train(Instant now, const runtime::UdpReceived& received) {
   const MutableBytes bytes = receive_buffer_.bytes().first(received.size);
-  const std::uint8_t first = bytes.front();
-  if (first <= 3) {  // STUN (PROTOCOL.md §1.1); never more than one at a time matters
-    for (std::size_t at = 0; at < bytes.size(); at += received.stride) {
-      const ByteView datagram = bytes.subspan(at, std::min(received.stride, bytes.size() - at));
-      if (!relays_.handle_datagram(now, received.from, datagram)) ++dropped_datagrams_;
-    }
-    return;
+  for (std::size_t at = 0; at < bytes.size();) {
+    const DatagramKind kind = kind_of(bytes[at]);
+    std::size_t end = at + received.stride;
+    while (end < bytes.size() && kind_of(bytes[end]) == kind) end += received.stride;
+    end = std::min(end, bytes.size());
+    handle_run(now, kind, received, bytes.subspan(at, end - at));
+    at = end;
   }
-  const bool is_quic = (first >= 64 && first <= 127) || first >= 192;
-  if (!is_quic || !endpoint_ || !relays_.is_relay(received.from)) {
-    ++dropped_datagrams_;
-    return;
+}
+
+void ConnectorService::handle_run(Instant now, DatagramKind kind, const runtime::UdpReceived& received,
+                                  MutableBytes run) {
+  if (kind == DatagramKind::Quic && endpoint_ && relays_.is_relay(received.from)) {
+    return endpoint_->handle_train(now, {{0, received.from}, run, received.stride, received.ecn});
   }
-  endpoint_->handle_train(now, {{0, received.from}, bytes, received.stride, received.ecn});
+  for (std::size_t at = 0; at < run.size(); at += received.stride) {
+    const ByteView datagram = run.subspan(at, std::min(received.stride, run.size() - at));
+    const bool taken = kind == DatagramKind::Stun && relays_.handle_datagram(now, received.from, datagram);
+    if (!taken) ++dropped_datagrams_;
+  }
 }
 
 void ConnectorService::pump(Instant now) {

@@ -142,7 +142,8 @@ std::string ConnectorService::metrics() const {
   return text;
 }
 
-// --- state -------------------------------------------------------------------------------------------------------------
+// --- state
+// -------------------------------------------------------------------------------------------------------------
 
 void ConnectorService::set_state(State state, const std::string& reason) {
   if (state == state_ && reason.empty()) return;
@@ -158,6 +159,8 @@ void ConnectorService::update_state(Instant now) {
   if (failure_) return;
   if (!control_up_) return;  // set where it went down, with the reason
   const bool bound = relays_.is_bound(now);
+  // Just let in: the relay has not had the time to answer. The next heartbeat looks again.
+  if (!bound && state_ == State::Authentication && now < heartbeat_at_) return;
   set_state(bound ? State::Online : State::Offline, bound ? "" : "no relay");
 }
 
@@ -205,7 +208,8 @@ void ConnectorService::stop_when_done(Instant now) {
   loop_.stop();
 }
 
-// --- turn --------------------------------------------------------------------------------------------------------------
+// --- turn
+// --------------------------------------------------------------------------------------------------------------
 
 void ConnectorService::end_turn(Instant now) {
   if (packets_waiting_) receive_packets(now);
@@ -254,6 +258,7 @@ std::optional<Instant> ConnectorService::housekeeping() const {
 void ConnectorService::keep_house(Instant now) {
   if (control_up_ && now >= heartbeat_at_) {
     send_heartbeat(now);
+    update_state(now);
     heartbeat_at_ = now + kHeartbeat;
   }
   if (control_restart_at_ && now >= *control_restart_at_) {

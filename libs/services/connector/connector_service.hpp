@@ -51,7 +51,10 @@ class ConnectorService final : private runtime::TurnParticipant {
 
   // Packets (connector_packets.cpp)
   void receive_packets(Instant now);
+  enum class DatagramKind : std::uint8_t { Stun, Quic, Other };
+  [[nodiscard]] static DatagramKind kind_of(std::uint8_t first);
   void handle_train(Instant now, const runtime::UdpReceived& received);
+  void handle_run(Instant now, DatagramKind kind, const runtime::UdpReceived& received, MutableBytes run);
   void pump(Instant now);
   void transmit(Instant now);
   void handle_request(Instant now, const Request& request);
@@ -112,8 +115,8 @@ class ConnectorService final : private runtime::TurnParticipant {
   bool ever_welcomed_ = false;
   std::string last_problem_ = "starting";
   std::string network_announced_;
-  bool packets_waiting_ = false;  ///< the socket was not emptied in this turn
-  bool packets_to_send_ = false;  ///< the endpoint was not emptied in this turn
+  bool packets_waiting_ = false;         ///< the socket was not emptied in this turn
+  bool packets_to_send_ = false;         ///< the endpoint was not emptied in this turn
   std::uint64_t dropped_datagrams_ = 0;  ///< neither STUN nor QUIC, or from nobody we know
   Instant heartbeat_at_;
   Instant started_;

@@ -33,7 +33,9 @@ class Listener {
     getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&storage), &size);
     port = runtime::from_kernel(storage)->port;
   }
-  [[nodiscard]] runtime::Descriptor accept_one() const { return runtime::Descriptor(accept(fd_.get(), nullptr, nullptr)); }
+  [[nodiscard]] runtime::Descriptor accept_one() const {
+    return runtime::Descriptor(accept(fd_.get(), nullptr, nullptr));
+  }
   void close() { fd_.reset(); }
   std::uint16_t port = 0;
 
@@ -83,7 +85,8 @@ class EndToEnd : public testing::Test {
 
   void connect() {
     const identity::Knock knock{device_key_.public_key().digest(), 90, unix_now() + 60};
-    const auto session = client_->connect(loop_.now(), {{0, relay_}, connector_route_,
+    const auto session = client_->connect(loop_.now(), {{0, relay_},
+                                                        connector_route_,
                                                         connector_key_.public_key().digest(),
                                                         identity::make_knock(knock, Bytes(32, 'k'))});
     ASSERT_TRUE(session);

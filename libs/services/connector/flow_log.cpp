@@ -21,7 +21,8 @@ json resource_of(const FlowReport& report, const policy::ResourceTable& table) {
   const model::Resource* found = table.find(report.target.resource);
   if (found == nullptr) return resource;
   resource["address"] = found->address.text();
-  if (std::holds_alternative<model::DnsPattern>(found->address.value())) resource["applied_rule"] = found->address.text();
+  if (std::holds_alternative<model::DnsPattern>(found->address.value()))
+    resource["applied_rule"] = found->address.text();
   return resource;
 }
 
@@ -76,7 +77,8 @@ std::string to_analytics_line(const FlowReport& report, const policy::ResourceTa
       {"timestamp", to_unix_ms(report.at)},
       {"resource", resource_of(report, table)},
       {"connection", connection_of(report, context)},
-      {"connector", {{"id", std::to_string(context.identity.connector.value)}, {"name", context.identity.connector_name}}},
+      {"connector",
+       {{"id", std::to_string(context.identity.connector.value)}, {"name", context.identity.connector_name}}},
       {"remote_network",
        {{"id", std::to_string(context.identity.remote_network.value)}, {"name", context.identity.remote_network_name}}},
       {"relays", std::move(relays)}};

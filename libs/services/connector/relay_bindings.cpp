@@ -10,6 +10,7 @@ namespace {
 
 /// An address that does not answer for this long is left for the relay's next one (IPv6 without a route, say).
 constexpr Duration kAddressPatience = std::chrono::seconds(3);
+constexpr std::uint16_t kBindSuccess = 0x0360;  // PROTOCOL.md §3.2
 
 std::vector<SocketAddress> parse_addresses(const wire::RelayInfo& info) {
   std::vector<SocketAddress> addresses;
@@ -72,6 +73,7 @@ void RelayBindings::upsert(Instant now, const wire::RelayInfo& info, wire::Rebin
     const wire::BindClientConfig config{relay.addresses.front(), *ticket, identity::hmac_sha256, wall_offset_};
     relay.client.emplace(config, random_, now);
   } else {
+    relay.proof_wanted = true;
     relay.client->set_ticket(now, *ticket);
     relay.client->rebind_now(now, relay.epoch == info.epoch() ? reason : wire::RebindReason::RelayRestarted);
   }
@@ -81,6 +83,7 @@ void RelayBindings::upsert(Instant now, const wire::RelayInfo& info, wire::Rebin
 
 void RelayBindings::rebind_all(Instant now, wire::RebindReason reason) {
   for (auto& [name, relay] : relays_) {
+    relay.proof_wanted = true;
     relay.client->rebind_now(now, reason);
     pump(now, name, relay);
   }
@@ -91,6 +94,12 @@ bool RelayBindings::handle_datagram(Instant now, const SocketAddress& from, Byte
     if (relay.client->relay() != from) continue;
     const bool taken = relay.client->handle_datagram(now, from, datagram);
     pump(now, name, relay);
+    // A binding that never lapsed tells of no event when it is made again at a relay that was restarted in between.
+    const bool success = datagram.size() >= 2 && load_u16(datagram.data()) == kBindSuccess;
+    if (taken && success && relay.proof_wanted && relay.client->is_bound(now)) {
+      relay.proof_wanted = false;
+      callbacks_.proven(relay.client->relay());
+    }
     return taken;
   }
   return false;

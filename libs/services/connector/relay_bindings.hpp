@@ -61,6 +61,7 @@ class RelayBindings {
     std::optional<wire::BindClient> client;
     Instant tried_since;
     bool was_bound = false;
+    bool proof_wanted = false;  ///< it was told to bind again because the way may have changed
   };
 
   void upsert(Instant now, const wire::RelayInfo& info, wire::RebindReason reason);

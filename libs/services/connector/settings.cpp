@@ -42,25 +42,41 @@ std::vector<Option> health_options() {
   return {
       {.name = "health-port",
        .sentence = "Port on 127.0.0.1 and ::1 that answers GET /healthcheck, /healthz and /readyz; 0 switches it off.",
-       .kind = ValueKind::Integer, .value_name = "PORT", .default_value = "9999",
-       .environment = variables("HEALTH_PORT"), .maximum = 65'535},
+       .kind = ValueKind::Integer,
+       .value_name = "PORT",
+       .default_value = "9999",
+       .environment = variables("HEALTH_PORT"),
+       .maximum = 65'535},
       {.name = "api-endpoint",
        .sentence = "Unix socket that the health command asks.",
-       .value_name = "PATH", .default_value = kApiEndpoint, .environment = variables("API_ENDPOINT")},
-      {.name = "config", .sentence = "Configuration file.", .value_name = "FILE",
-       .default_value = "/etc/postern/connector.toml", .environment = {"POSTERN_CONFIG"}},
+       .value_name = "PATH",
+       .default_value = kApiEndpoint,
+       .environment = variables("API_ENDPOINT")},
+      {.name = "config",
+       .sentence = "Configuration file.",
+       .value_name = "FILE",
+       .default_value = "/etc/postern/connector.toml",
+       .environment = {"POSTERN_CONFIG"}},
   };
 }
 
 std::vector<Option> token_options() {
   return {
-      {.name = "access-token", .sentence = "Access token of this connector; an expired one still works.",
-       .environment = variables("ACCESS_TOKEN", {"ACCESS_TOKEN"}), .secret = true},
-      {.name = "refresh-token", .sentence = "Refresh token of this connector.",
-       .environment = variables("REFRESH_TOKEN", {"REFRESH_TOKEN"}), .secret = true},
-      {.name = "access-token-file", .sentence = "File with the access token, such as a container secret.",
-       .value_name = "FILE", .environment = variables("ACCESS_TOKEN_FILE")},
-      {.name = "refresh-token-file", .sentence = "File with the refresh token.", .value_name = "FILE",
+      {.name = "access-token",
+       .sentence = "Access token of this connector; an expired one still works.",
+       .environment = variables("ACCESS_TOKEN", {"ACCESS_TOKEN"}),
+       .secret = true},
+      {.name = "refresh-token",
+       .sentence = "Refresh token of this connector.",
+       .environment = variables("REFRESH_TOKEN", {"REFRESH_TOKEN"}),
+       .secret = true},
+      {.name = "access-token-file",
+       .sentence = "File with the access token, such as a container secret.",
+       .value_name = "FILE",
+       .environment = variables("ACCESS_TOKEN_FILE")},
+      {.name = "refresh-token-file",
+       .sentence = "File with the refresh token.",
+       .value_name = "FILE",
        .environment = variables("REFRESH_TOKEN_FILE")},
   };
 }
@@ -69,27 +85,49 @@ std::vector<Option> run_options() {
   std::vector<Option> options{
       {.name = "network",
        .sentence = "Network that the tokens must belong to: its name, its host or its URL.",
-       .value_name = "NAME", .environment = variables("NETWORK")},
-      {.name = "url", .sentence = "Base URL of the server; wins over the one in the access token.",
-       .value_name = "URL", .environment = variables("URL", {"TENANT_URL"}), .check = check_url},
+       .value_name = "NAME",
+       .environment = variables("NETWORK")},
+      {.name = "url",
+       .sentence = "Base URL of the server; wins over the one in the access token.",
+       .value_name = "URL",
+       .environment = variables("URL", {"TENANT_URL"}),
+       .check = check_url},
       {.name = "log-level",
        .sentence = "What is logged: error, warn, info or debug, or a number (3 error, 4 warn, 6 info, 7 debug).",
-       .value_name = "LEVEL", .default_value = "info", .environment = variables("LOG_LEVEL"),
+       .value_name = "LEVEL",
+       .default_value = "info",
+       .environment = variables("LOG_LEVEL"),
        .check = check_log_level},
-      {.name = "log-analytics", .sentence = "Print a line of JSON for each connection that opens or closes.",
-       .kind = ValueKind::Choice, .value_name = "FORMAT", .environment = variables("LOG_ANALYTICS"),
+      {.name = "log-analytics",
+       .sentence = "Print a line of JSON for each connection that opens or closes.",
+       .kind = ValueKind::Choice,
+       .value_name = "FORMAT",
+       .environment = variables("LOG_ANALYTICS"),
        .choices = {"v1", "v2"}},
-      {.name = "timestamp-format", .sentence = "Time at the start of log lines: 0 none, 1 relative, 2 absolute.",
-       .kind = ValueKind::Integer, .value_name = "N", .default_value = "0",
-       .environment = variables("TIMESTAMP_FORMAT"), .maximum = 2},
-      {.name = "dns", .sentence = "DNS servers for the names of resources, instead of the host's.",
-       .kind = ValueKind::List, .value_name = "ADDRESS", .environment = variables("DNS", {"DNS_SERVER"}),
+      {.name = "timestamp-format",
+       .sentence = "Time at the start of log lines: 0 none, 1 relative, 2 absolute.",
+       .kind = ValueKind::Integer,
+       .value_name = "N",
+       .default_value = "0",
+       .environment = variables("TIMESTAMP_FORMAT"),
+       .maximum = 2},
+      {.name = "dns",
+       .sentence = "DNS servers for the names of resources, instead of the host's.",
+       .kind = ValueKind::List,
+       .value_name = "ADDRESS",
+       .environment = variables("DNS", {"DNS_SERVER"}),
        .check = check_server},
-      {.name = "label", .sentence = "Labels that the console shows for this connector.", .kind = ValueKind::Map,
+      {.name = "label",
+       .sentence = "Labels that the console shows for this connector.",
+       .kind = ValueKind::Map,
        .environment = {"POSTERN_LABEL_*", "TWINGATE_LABEL_*"}},
-      {.name = "metrics-port", .sentence = "Port on 127.0.0.1 and ::1 that answers GET /metrics; 0 switches it off.",
-       .kind = ValueKind::Integer, .value_name = "PORT", .default_value = "0",
-       .environment = variables("METRICS_PORT"), .maximum = 65'535},
+      {.name = "metrics-port",
+       .sentence = "Port on 127.0.0.1 and ::1 that answers GET /metrics; 0 switches it off.",
+       .kind = ValueKind::Integer,
+       .value_name = "PORT",
+       .default_value = "0",
+       .environment = variables("METRICS_PORT"),
+       .maximum = 65'535},
   };
   for (auto& group : {token_options(), health_options()}) options.insert(options.end(), group.begin(), group.end());
   return options;
@@ -121,25 +159,27 @@ std::expected<identity::AccessToken, Failure> read_token(const config::Settings&
   const auto text = secret(values, "access-token");
   if (!text) return std::unexpected(text.error());
   if (text->empty()) {
-    return fail(ExitCode::Usage,
-                "the access token is missing; set POSTERN_ACCESS_TOKEN to the one that the server made for this connector");
+    return fail(
+        ExitCode::Usage,
+        "the access token is missing; set POSTERN_ACCESS_TOKEN to the one that the server made for this connector");
   }
   auto token = identity::read_access_token_unverified(*text);
   if (token) return *token;
-  return fail(ExitCode::BadToken, "the access token cannot be used: " + std::string(identity::to_string(token.error())) +
-                                      "; copy it again from the server, or make new tokens");
+  return fail(ExitCode::BadToken,
+              "the access token cannot be used: " + std::string(identity::to_string(token.error())) +
+                  "; copy it again from the server, or make new tokens");
 }
 
 std::expected<std::string, Failure> read_refresh_token(const config::Settings& values) {
   const auto text = secret(values, "refresh-token");
   if (!text) return std::unexpected(text.error());
   if (text->empty()) {
-    return fail(ExitCode::Usage,
-                "the refresh token is missing; set POSTERN_REFRESH_TOKEN to the one that the server made for this connector");
+    return fail(
+        ExitCode::Usage,
+        "the refresh token is missing; set POSTERN_REFRESH_TOKEN to the one that the server made for this connector");
   }
   if (identity::is_refresh_token_shaped(*text)) return *text;
-  return fail(ExitCode::BadToken,
-              "the refresh token is malformed; copy it again from the server, or make new tokens");
+  return fail(ExitCode::BadToken, "the refresh token is malformed; copy it again from the server, or make new tokens");
 }
 
 std::string_view host_of(std::string_view text) {
@@ -180,13 +220,14 @@ std::expected<void, Failure> locate(const config::Settings& values, ConnectorSet
 }  // namespace
 
 config::Program program(std::string version) {
-  return {.name = "postern-connector",
-          .sentence = "Makes the services of a private network reachable for the people that the server lets in.",
-          .version = std::move(version),
-          .commands = {{.name = "", .sentence = "Runs the connector.", .options = run_options()},
-                       {.name = "health",
-                        .sentence = "Prints OK and ends with 0 while the connector is connected, else the reason and 1.",
-                        .options = health_options()}}};
+  return {
+      .name = "postern-connector",
+      .sentence = "Makes the services of a private network reachable for the people that the server lets in.",
+      .version = std::move(version),
+      .commands = {{.name = "", .sentence = "Runs the connector.", .options = run_options()},
+                   {.name = "health",
+                    .sentence = "Prints OK and ends with 0 while the connector is connected, else the reason and 1.",
+                    .options = health_options()}}};
 }
 
 bool network_agrees(std::string_view network, const identity::AccessToken& token) {
@@ -209,7 +250,8 @@ std::expected<runtime::ServerAddress, std::string> parse_server_url(std::string_
   runtime::ServerAddress server;
   server.host = std::string(host_of(authority));
   const bool bracketed = authority.starts_with('[');
-  const std::string_view behind = authority.substr(std::min(authority.size(), server.host.size() + (bracketed ? 2 : 0)));
+  const std::string_view behind =
+      authority.substr(std::min(authority.size(), server.host.size() + (bracketed ? 2 : 0)));
   if (server.host.empty() || (bracketed && !IpAddress::parse(server.host))) return std::unexpected("has no host");
   if (server.host.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:") !=
       std::string::npos) {

@@ -40,9 +40,9 @@ struct ConnectorSettings {
   AnalyticsFormat analytics = AnalyticsFormat::Off;
   std::vector<std::string> dns;
   std::map<std::string, std::string> labels;
-  std::uint16_t health_port = 9999;   ///< 0: none
-  std::uint16_t metrics_port = 0;     ///< 0: none
-  std::string api_endpoint;           ///< unix socket of the health command
+  std::uint16_t health_port = 9999;  ///< 0: none
+  std::uint16_t metrics_port = 0;    ///< 0: none
+  std::string api_endpoint;          ///< unix socket of the health command
 };
 
 [[nodiscard]] std::expected<ConnectorSettings, Failure> make_settings(const config::Settings& values);

@@ -34,9 +34,10 @@ class SettingsTest : public testing::Test {
   }
   std::expected<ConnectorSettings, Failure> make() {
     const config::Program all = program("0");
-    const auto values = config::parse(all.commands.front(), {{}, variables_, [](const std::string&) {
-                                        return std::expected<std::optional<std::string>, std::string>(std::nullopt);
-                                      }});
+    const auto values = config::parse(all.commands.front(),
+                                      {{}, variables_, [](const std::string&) {
+                                         return std::expected<std::optional<std::string>, std::string>(std::nullopt);
+                                       }});
     if (!values) return std::unexpected(Failure{ExitCode::Usage, values.error().message});
     return make_settings(*values);
   }
@@ -131,8 +132,8 @@ TEST(HealthHttp, OnlyKnownPagesAndMethodsAreAnswered) {
   EXPECT_NE(std::string::npos, head.find("Content-Length: 9\r\n"));
   EXPECT_TRUE(answer("GET /etc/passwd HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404"));
   EXPECT_TRUE(answer("POST /healthcheck HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405"));
-  for (const char* bad : {"\r\n\r\n", "GET\r\n\r\n", "GET /x\r\n\r\n", "GET  /x HTTP/1.1\r\n\r\n", "GET x HTTP/1.1\r\n\r\n",
-                          "GET /x HTTP/2\r\n\r\n"}) {
+  for (const char* bad : {"\r\n\r\n", "GET\r\n\r\n", "GET /x\r\n\r\n", "GET  /x HTTP/1.1\r\n\r\n",
+                          "GET x HTTP/1.1\r\n\r\n", "GET /x HTTP/2\r\n\r\n"}) {
     EXPECT_TRUE(answer(bad).starts_with("HTTP/1.1 400")) << bad;
   }
 }
@@ -192,7 +193,14 @@ TEST(FlowLog, AnalyticsLinesHaveTheFieldsThatShippersRead) {
   report.at = from_unix_ms(1'700'000'060'500);
   report.duration = std::chrono::milliseconds(1500);
   policy::ResourceTable table;
-  table.upsert({model::ResourceId(3), "Gitea", model::RemoteNetworkId(4), *model::ResourceAddress::parse("*.home"), {}, {}, {}, true});
+  table.upsert({model::ResourceId(3),
+                "Gitea",
+                model::RemoteNetworkId(4),
+                *model::ResourceAddress::parse("*.home"),
+                {},
+                {},
+                {},
+                true});
   AnalyticsContext context{"abcd", {}, {{"relay-1", *SocketAddress::parse("203.0.113.1:443")}}};
   context.identity.connector = model::ConnectorId(5);
   context.identity.connector_name = "attic";

@@ -39,18 +39,24 @@ void set_options(int fd) {
   // A target that vanished without a word is noticed, as it would be on the LAN.
   setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
   setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
-  // Where the host's default paces by timers (BBR), a LAN connection loses half of its rate (facts/performance.md §0.2).
+  // Where the host's default paces by timers (BBR), a LAN connection loses half of its rate (facts/performance.md
+  // §0.2).
   setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5);
 }
 
 /// The more an error says about the target, the more it counts: refused > timed out > unreachable > our own lack.
 int weight_of(int error_code) {
   switch (refusal_of(error_code)) {
-    case wire::REFUSAL_CONNECTION_REFUSED: return 4;
-    case wire::REFUSAL_TIMED_OUT: return 3;
-    case wire::REFUSAL_HOST_UNREACHABLE: return 2;
-    case wire::REFUSAL_NETWORK_UNREACHABLE: return 1;
-    default: return 0;
+    case wire::REFUSAL_CONNECTION_REFUSED:
+      return 4;
+    case wire::REFUSAL_TIMED_OUT:
+      return 3;
+    case wire::REFUSAL_HOST_UNREACHABLE:
+      return 2;
+    case wire::REFUSAL_NETWORK_UNREACHABLE:
+      return 1;
+    default:
+      return 0;
   }
 }
 
@@ -59,17 +65,22 @@ int weight_of(int error_code) {
 wire::RefusalReason refusal_of(int error_code) {
   switch (error_code) {
     case ECONNREFUSED:
-    case ECONNRESET: return wire::REFUSAL_CONNECTION_REFUSED;
-    case ETIMEDOUT: return wire::REFUSAL_TIMED_OUT;
+    case ECONNRESET:
+      return wire::REFUSAL_CONNECTION_REFUSED;
+    case ETIMEDOUT:
+      return wire::REFUSAL_TIMED_OUT;
     case ENETUNREACH:
     case ENETDOWN:
     case EADDRNOTAVAIL:
-    case EAFNOSUPPORT: return wire::REFUSAL_NETWORK_UNREACHABLE;
+    case EAFNOSUPPORT:
+      return wire::REFUSAL_NETWORK_UNREACHABLE;
     case EMFILE:
     case ENFILE:
     case ENOBUFS:
-    case ENOMEM: return wire::REFUSAL_RESOURCES;
-    default: return wire::REFUSAL_HOST_UNREACHABLE;  // EHOSTUNREACH, EHOSTDOWN, and a firewall's EPERM and EACCES
+    case ENOMEM:
+      return wire::REFUSAL_RESOURCES;
+    default:
+      return wire::REFUSAL_HOST_UNREACHABLE;  // EHOSTUNREACH, EHOSTDOWN, and a firewall's EPERM and EACCES
   }
 }
 
@@ -83,7 +94,8 @@ TargetSockets::~TargetSockets() {
   }
 }
 
-// --- connecting --------------------------------------------------------------------------------------------------------
+// --- connecting
+// --------------------------------------------------------------------------------------------------------
 
 void TargetSockets::connect(Instant now, const ConnectTcp& request) {
   Target& target = targets_[request.flow];
@@ -167,7 +179,8 @@ std::optional<Instant> TargetSockets::next_timeout() const {
   return std::nullopt;
 }
 
-// --- events ------------------------------------------------------------------------------------------------------------
+// --- events
+// ------------------------------------------------------------------------------------------------------------
 
 void TargetSockets::watch(int fd, FlowId flow) {
   const auto index = static_cast<std::size_t>(fd);
@@ -201,7 +214,8 @@ void TargetSockets::handle_event(int fd, std::uint32_t events) {
   }
 }
 
-// --- to the target -----------------------------------------------------------------------------------------------------
+// --- to the target
+// -----------------------------------------------------------------------------------------------------
 
 void TargetSockets::write(Instant now, FlowId flow) {
   std::array<ByteView, kPiecesMax> pieces;
@@ -255,7 +269,8 @@ void TargetSockets::forget(FlowId flow, Target& target) {
   targets_.erase(flow);
 }
 
-// --- from the target ---------------------------------------------------------------------------------------------------
+// --- from the target
+// ---------------------------------------------------------------------------------------------------
 
 void TargetSockets::make_ready(FlowId flow) {
   const auto found = targets_.find(flow);

@@ -53,7 +53,7 @@ class TargetSockets {
     std::vector<Attempt> attempts;
     std::optional<Instant> next_attempt;
     Instant started;
-    int error_code = 0;  ///< the most telling one of the attempts that failed
+    int error_code = 0;      ///< the most telling one of the attempts that failed
     runtime::Descriptor fd;  ///< once connected
     bool writable = true;
     bool readable = true;

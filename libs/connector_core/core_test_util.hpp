@@ -1,6 +1,8 @@
 // A script in the place of QUIC, and a controller in the place of the server, for tests of the connector core.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <deque>
 #include <map>
 #include <vector>
