@@ -254,6 +254,7 @@ void Client::settle_relay(Instant now) {
   const auto changes = relay_.poll_changes(now);
   if (!plane_) return;
   if (changes.proven) plane_->peers.forget_failures();
+  for (const RouteId& route : changes.unbound_peers) plane_->peers.handle_unbound(now, route);
   if (changes.refused) outputs_.push_back(Note{true, "the relay refuses this client's ticket"});
   plane_->peers.set_relay(now, relay_.is_bound(now) ? relay_.address() : std::nullopt);
 }

@@ -328,6 +328,19 @@ TEST_F(ClientTest, FlowsOfAnInstanceThatIsGoneAndSilentEnd) {
   EXPECT_TRUE(world.run_until([&] { return app.kernel.is_reset(); }, 18s));
 }
 
+TEST_F(ClientTest, FlowsOfAnUnlistedInstanceEndSoonAfterItFallsSilent) {
+  bring_up();
+  connector().finishes = false;
+  App& app = open();
+  auto update = world.full_update();
+  update.mutable_client_update()->clear_instances();
+  world.control(update);
+  world.run_for(1min);
+  EXPECT_FALSE(app.kernel.is_reset());
+  connector().is_dead = true;
+  EXPECT_TRUE(world.run_until([&] { return app.kernel.is_reset(); }, 16s));
+}
+
 TEST_F(ClientTest, APingKeepsQuietFlowsHonestAndNothingIsSentWithoutFlows) {
   bring_up();
   connector().finishes = false;

@@ -350,6 +350,18 @@ void Peers::send(Instant now, Peer& peer, const wire::SessionMessage& message) {
 
 // --- liveness ------------------------------------------------------------------------------------------------------
 
+/// Nobody else will say that an unlisted instance has gone.
+Duration Peers::quiet_ping(const Peer& peer) const { return peer.listed ? config_.quiet_ping : 2 * config_.busy_ping; }
+
+void Peers::handle_unbound(Instant now, const RouteId& route) {
+  for (auto& [id, peer] : peers_) {
+    if (peer.stage != PeerStage::Ready || peer.instance.route != route) continue;
+    sessions_.ping(now, *peer.session);
+    peer.pinged = now;
+    note_written(now, id);
+  }
+}
+
 void Peers::note_written(Instant now, model::InstanceId id) {
   const auto found = peers_.find(id);
   if (found == peers_.end()) return;
@@ -371,7 +383,7 @@ void Peers::check_liveness(Instant now, Peer& peer) {
   const bool has_answered = !peer.unanswered_since || now - *peer.unanswered_since < config_.silence_max;
   if (has_answered) peer.suspect = false;
 
-  const bool is_quiet = peer.flows > 0 && now - peer.heard >= config_.quiet_ping;
+  const bool is_quiet = peer.flows > 0 && now - peer.heard >= quiet_ping(peer);
   const bool is_waiting = peer.unanswered_since && now - *peer.unanswered_since >= config_.busy_ping;
   // A suspect peer is asked less often: it may be gone for hours while flows wait for it.
   const Duration interval = peer.suspect ? 5 * config_.busy_ping : config_.busy_ping;
@@ -405,7 +417,7 @@ std::optional<Instant> Peers::deadline_of(const Peer& peer) const {
   if (!peer.session) return std::nullopt;
   if (peer.stage != PeerStage::Ready) return peer.since + config_.ready_deadline;
   if (peer.flows == 0 && peer.listed && !peer.unanswered_since) return std::nullopt;
-  if (!peer.unanswered_since) return peer.heard + config_.quiet_ping;
+  if (!peer.unanswered_since) return peer.heard + quiet_ping(peer);
   const Instant silent = *peer.unanswered_since + config_.silence_max;
   const Duration interval = peer.suspect ? 5 * config_.busy_ping : config_.busy_ping;
   const Instant ping = std::max(*peer.unanswered_since + config_.busy_ping, peer.pinged + interval);

@@ -105,6 +105,8 @@ class Peers {
   /// Something that wants an answer was written to the session.
   void note_written(Instant now, model::InstanceId id);
 
+  /// The relay's hint that it has no binding for this route: asks the peer at once.
+  void handle_unbound(Instant now, const RouteId& route);
   void handle_changes(Instant now, const DirectoryChanges& changes);
   /// Events of sessions and their control streams; false for events of other streams.
   bool handle_event(Instant now, const session::Event& event);
@@ -136,6 +138,7 @@ class Peers {
   void handle_hello_reply(Instant now, Peer& peer, const wire::HelloReply& reply);
   void send(Instant now, Peer& peer, const wire::SessionMessage& message);
 
+  [[nodiscard]] Duration quiet_ping(const Peer& peer) const;
   void check_liveness(Instant now, Peer& peer);
   [[nodiscard]] std::optional<Instant> deadline_of(const Peer& peer) const;
   void schedule();
