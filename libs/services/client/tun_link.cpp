@@ -1,6 +1,9 @@
 #include "services/client/tun_link.hpp"
 
 #include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
 
 namespace postern::client {
 
@@ -16,9 +19,26 @@ Problem problem_of(const runtime::TunError& error) {
   return {config::ExitCode::Failure, error.text};
 }
 
+/// proc(5): the effective set, in hex.
+bool may_administer_network() {
+  constexpr unsigned kCapNetAdmin = 12;
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (!line.starts_with("CapEff:")) continue;
+    return (std::strtoull(line.c_str() + std::strlen("CapEff:"), nullptr, 16) >> kCapNetAdmin & 1U) != 0;
+  }
+  return true;  // no /proc: the kernel will say
+}
+
 }  // namespace
 
 std::expected<void, Problem> TunLink::probe(const std::string& name) {
+  // Asked first, because the kernel says "busy" about a name that is taken to whoever asks.
+  if (!may_administer_network()) {
+    return std::unexpected(Problem{config::ExitCode::NotPermitted,
+                                   "the network device " + name + " cannot be made without CAP_NET_ADMIN: run posternd as a "
+                                   "system service, or give it that capability"});
+  }
   const auto device = runtime::TunDevice::open(name);
   if (!device) return std::unexpected(problem_of(device.error()));
   return {};
