@@ -66,13 +66,11 @@ class TlsListener::Impl : public std::enable_shared_from_this<Impl> {
     if (auto made = replace_certificate(config_.certificate_pem, config_.private_key_pem); !made) {
       return std::unexpected(ListenError{ListenError::Kind::BadCertificate, made.error()});
     }
-    const tcp::endpoint endpoint(to_asio(config_.listen.ip), config_.listen.port);
-    boost::system::error_code error;
-    acceptor_.open(endpoint.protocol(), error);
-    if (!error) acceptor_.set_option(tcp::acceptor::reuse_address(true), error);
-    if (!error && endpoint.protocol() == tcp::v6()) acceptor_.set_option(asio::ip::v6_only(false), error);
-    if (!error) acceptor_.bind(endpoint, error);
-    if (!error) acceptor_.listen(tcp::acceptor::max_listen_connections, error);
+    boost::system::error_code error = open_socket({to_asio(config_.listen.ip), config_.listen.port});
+    const bool any_v6 = config_.listen.ip == *IpAddress::parse("::");
+    if (any_v6 && error == asio::error::address_family_not_supported) {
+      error = open_socket({tcp::v4(), config_.listen.port});  // a host without IPv6
+    }
     if (error) return std::unexpected(listen_error(error, config_.listen));
     accept_next();
     return {};
@@ -102,6 +100,16 @@ class TlsListener::Impl : public std::enable_shared_from_this<Impl> {
 
  private:
   using Place = std::list<Handshake>::iterator;
+
+  boost::system::error_code open_socket(const tcp::endpoint& endpoint) {
+    boost::system::error_code error;
+    acceptor_.open(endpoint.protocol(), error);
+    if (!error) acceptor_.set_option(tcp::acceptor::reuse_address(true), error);
+    if (!error && endpoint.protocol() == tcp::v6()) acceptor_.set_option(asio::ip::v6_only(false), error);
+    if (!error) acceptor_.bind(endpoint, error);
+    if (!error) acceptor_.listen(tcp::acceptor::max_listen_connections, error);
+    return error;
+  }
 
   void accept_next() {
     acceptor_.async_accept([self = shared_from_this()](const boost::system::error_code& error, tcp::socket socket) {

@@ -40,8 +40,10 @@ CommandResultOr update_resource(const AdminRequest& request) {
 using R = AdminRequest;
 using S = std::string;
 
-const std::map<std::string, Verb, std::less<>>& verbs() {
-  static const std::map<std::string, Verb, std::less<>> kVerbs{
+using VerbTable = std::map<std::string, Verb, std::less<>>;
+
+VerbTable verbs_of_people() {
+  return {
       {"user add",
        {[](const R& r, const S& hash) -> CommandResultOr {
           return CreateUser{r.argument(0), hash, r.has("admin") ? UserRole::Admin : UserRole::Member};
@@ -78,7 +80,11 @@ const std::map<std::string, Verb, std::less<>>& verbs() {
        {[](const R& r, const S&) -> CommandResultOr {
           return RemoveFromGroup{r.argument(0), r.argument(1)};
         },
-        "%2 is no longer a member of %1."}},
+        "%2 is no longer a member of %1."}}};
+}
+
+VerbTable verbs_of_networks() {
+  return {
       {"remote-network add",
        {[](const R& r, const S&) -> CommandResultOr { return CreateRemoteNetwork{r.argument(0)}; },
         "The remote network %1 was added."}},
@@ -114,8 +120,15 @@ const std::map<std::string, Verb, std::less<>>& verbs() {
         "Access to %1 was taken away."}},
       {"device delete",
        {[](const R& r, const S&) -> CommandResultOr { return DeleteDevice{r.argument(0)}; },
-        "The device %1 is signed out."}},
-  };
+        "The device %1 is signed out."}}};
+}
+
+const VerbTable& verbs() {
+  static const VerbTable kVerbs = [] {
+    VerbTable all = verbs_of_people();
+    all.merge(verbs_of_networks());
+    return all;
+  }();
   return kVerbs;
 }
 

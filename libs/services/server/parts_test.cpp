@@ -5,6 +5,7 @@
 #include "services/server/form.hpp"
 #include "services/server/public_address.hpp"
 #include "services/server/rate_limit.hpp"
+#include "services/server/relay_addresses.hpp"
 #include "services/server/setup_links.hpp"
 #include "services/server/sign_in_limits.hpp"
 #include "services/server/web_fixture.hpp"
@@ -130,6 +131,29 @@ TEST(PublicAddress, ReadsAddressesNamesAndUrls) {
   EXPECT_EQ(PublicAddress::parse_url("https://[2001:db8::1]:8443")->port, 8443);
   for (const char* bad : {"", "x", "1.2.3.4:0", "1.2.3.4:x", "[::1"}) EXPECT_FALSE(PublicAddress::parse_ip(bad)) << bad;
   for (const char* bad : {"", "1.2.3.4", "a b", "x:0", "x:99999"}) EXPECT_FALSE(PublicAddress::parse_name(bad)) << bad;
+}
+
+TEST(RelayAddresses, AreWhatIsGivenOrTheAddressOfTheUrl) {
+  const auto shown = [](const std::vector<PublicAddress>& given, const char* url) {
+    const auto addresses = known_relay_addresses(given, url);
+    return addresses.empty() ? std::string() : addresses.front().to_string();
+  };
+  EXPECT_EQ(shown({}, "https://203.0.113.10"), "203.0.113.10:443");
+  EXPECT_EQ(shown({{.host = "198.51.100.1", .port = 8443}}, "https://203.0.113.10"), "198.51.100.1:8443");
+  EXPECT_EQ(shown({}, "https://[2001:db8::1]:8443"), "[2001:db8::1]:8443");
+  EXPECT_EQ(shown({}, "https://postern.example.org"), "") << "a name has to be looked up";
+}
+
+TEST(AddressWatch, TellsTheAddressOfAName) {
+  runtime::IoLoop loop;
+  std::vector<SocketAddress> told;
+  AddressWatch watch(loop, {.host = "localhost", .port = 8443}, [&](std::vector<SocketAddress> found) {
+    told = std::move(found);
+    loop.stop();
+  });
+  loop.run();
+  ASSERT_FALSE(told.empty());
+  EXPECT_EQ(told.front().port, 8443);
 }
 
 TEST(SetupLinks, AreGoodForADayAndForTheNewestOnly) {

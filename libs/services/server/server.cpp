@@ -116,6 +116,7 @@ class Server {
     admin_ = std::make_unique<AdminService>(admin_context());
     if (auto started = start_admin_socket(); !started) return std::unexpected(started.error());
     if (relay_) relay_->start();
+    watch_relay_address();
     check_leaf_daily();
     return {};
   }
@@ -150,10 +151,25 @@ class Server {
     auto opened = RelayThread::open(loop_, listen, state_.relay_seal, random_);
     if (!opened) return std::unexpected(opened.error());
     relay_ = std::move(*opened);
-    const auto addresses = relay_addresses(options_.public_addresses, state_.network.url);
-    if (!addresses) return std::unexpected(addresses.error());
-    host_.set_relay({std::string(kLocalRelayName), *addresses, state_.relay_seal, relay_->epoch()});
+    const auto addresses = known_relay_addresses(options_.public_addresses, state_.network.url);
+    if (!addresses.empty()) announce_relay(addresses);
     return {};
+  }
+
+  void announce_relay(const std::vector<SocketAddress>& addresses) {
+    host_.set_relay({std::string(kLocalRelayName), addresses, state_.relay_seal, relay_->epoch()});
+  }
+
+  /// The URL has a name: agents hear of the relay once it is known, and again when it moves.
+  void watch_relay_address() {
+    const auto address = PublicAddress::parse_url(state_.network.url);
+    if (!relay_ || !address || !known_relay_addresses(options_.public_addresses, state_.network.url).empty()) return;
+    address_watch_ = std::make_unique<AddressWatch>(loop_, *address, [this](const std::vector<SocketAddress>& found) {
+      if (!found.empty()) return announce_relay(found);
+      log_.warn(
+          "The server's own name is not known here, so agents are not told of the relay; --public-address names it",
+          {{"url", state_.network.url}});
+    });
   }
 
   AdminContext admin_context() {
@@ -232,6 +248,7 @@ class Server {
   WebContext web_;
   runtime::HttpServer http_;
   std::unique_ptr<RelayThread> relay_;
+  std::unique_ptr<AddressWatch> address_watch_;
   std::unique_ptr<AdminService> admin_;
   runtime::LineServer admin_socket_;
   runtime::Timer leaf_timer_;
