@@ -9,6 +9,7 @@
 #include <cstring>
 #include <optional>
 #include <ostream>
+#include <nlohmann/json.hpp>
 
 #include "config/exit_code.hpp"
 #include "runtime/loop/descriptor.hpp"

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdio>
 #include <vector>
+#include <nlohmann/json.hpp>
 
 #include "services/client/json_fields.hpp"
 

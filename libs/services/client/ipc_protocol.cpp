@@ -1,6 +1,7 @@
 #include "services/client/ipc_protocol.hpp"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "services/client/json_fields.hpp"
 

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <sstream>
 #include <thread>
+#include <nlohmann/json.hpp>
 
 #include "base/random.hpp"
 #include "services/client/cli.hpp"

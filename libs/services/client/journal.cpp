@@ -10,6 +10,7 @@
 #include <climits>
 #include <cstring>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "runtime/loop/descriptor.hpp"
 #include "runtime/os/files.hpp"

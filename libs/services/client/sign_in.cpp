@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "runtime/udp/socket_address.hpp"
 #include "services/client/json_fields.hpp"

@@ -1,5 +1,7 @@
 #include "services/client/state_store.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <unistd.h>
 
 #include "runtime/os/files.hpp"
