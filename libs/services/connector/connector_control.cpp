@@ -55,9 +55,7 @@ void ConnectorService::handle_down(const runtime::ControlDown& down) {
   control_up_ = false;
   last_problem_ = down.reason;
   if (down.failure == runtime::ControlFailure::Denied && down.final) {
-    const bool revoked = down.code == 410;
-    return fail(exit_code_of(down.code), (revoked ? "the tokens were revoked" : "the server refuses this connector") +
-                                             std::string(": ") + down.reason +
+    return fail(exit_code_of(down.code), "the server lets this connector in no more: " + down.reason +
                                              "; make new tokens on the server and start again with them");
   }
   if (down.failure == runtime::ControlFailure::WrongNetwork) {
