@@ -51,6 +51,7 @@ ConnectorService::ConnectorService(runtime::EventLoop& loop, runtime::Logger& lo
                .changed = [this] { handle_bindings_changed(); },
                .proven = [this](const SocketAddress& relay) { handle_relay_proven(relay); },
                .ticket_refused = [this] { restart_control("a relay refused the ticket"); }}),
+      network_(loop_, [this] { handle_network_changed(); }),
       started_(loop_.now()),
       last_traffic_(loop_.now()) {
   process_ = to_hex(random_.make<std::array<std::uint8_t, 8>>());
@@ -177,6 +178,12 @@ void ConnectorService::handle_relay_proven(const SocketAddress& relay) {
     if (stats && stats->path.remote != relay && !relays_.is_relay(stats->path.remote)) endpoint_->set_remote(id, relay);
   }
   core_.ping_all(loop_.now());
+}
+
+void ConnectorService::handle_network_changed() {
+  log_.debug("An address or route of this host changed");
+  relays_.rebind_all(loop_.now(), wire::RebindReason::AddressChanged);
+  control_->reconnect_now();
 }
 
 void ConnectorService::fail(config::ExitCode code, std::string message) {

@@ -17,6 +17,7 @@
 #include "runtime/loop/event_loop.hpp"
 #include "runtime/os/log.hpp"
 #include "runtime/os/random.hpp"
+#include "runtime/udp/network_monitor.hpp"
 #include "runtime/udp/udp_socket.hpp"
 #include "services/connector/flow_log.hpp"
 #include "services/connector/health.hpp"
@@ -76,6 +77,7 @@ class ConnectorService final : private runtime::TurnParticipant {
   void start_health();
   void handle_bindings_changed();
   void handle_relay_proven(const SocketAddress& relay);
+  void handle_network_changed();
   void set_state(State state, const std::string& reason);
   void update_state(Instant now);
   void tell(Instant now);
@@ -104,6 +106,7 @@ class ConnectorService final : private runtime::TurnParticipant {
   runtime::Resolver resolver_;
   RelayBindings relays_;
   std::unique_ptr<runtime::ControlClient> control_;
+  runtime::NetworkMonitor network_;
   std::unique_ptr<LocalHttp> health_http_;
   std::unique_ptr<LocalHttp> metrics_http_;
   std::unique_ptr<HealthSocket> health_socket_;

@@ -3,6 +3,10 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
 #include <thread>
 
 #include "runtime/os/files.hpp"
@@ -13,6 +17,15 @@ namespace postern::connector {
 namespace {
 
 using config::ExitCode;
+
+TEST(Reference, IsWrittenDownAsItIs) {
+  const auto file = std::filesystem::path(__FILE__).parent_path() / "../../../docs/reference/postern-connector.md";
+  const std::string page = config::reference_page(program("0"));
+  if (std::getenv("POSTERN_WRITE_DOCS") != nullptr) std::ofstream(file) << page;
+  std::stringstream written;
+  written << std::ifstream(file).rdbuf();
+  EXPECT_EQ(written.str(), page) << file << " is made from the option table: POSTERN_WRITE_DOCS=1 writes it";
+}
 
 class SettingsTest : public testing::Test {
  protected:
