@@ -83,18 +83,15 @@ int main(int argc, char** argv) {
     std::puts("posternd " POSTERN_VERSION);
     return 0;
   }
-  const auto settings =
-      config::parse(*selected->command, {selected->arguments, client::environment(), read_file});
+  const auto settings = config::parse(*selected->command, {selected->arguments, client::environment(), read_file});
   if (!settings) return fail(ExitCode::Usage, settings.error().message);
   if (settings->enabled("restore")) return restore(settings->text("state"));
   const auto level = runtime::parse_log_level(settings->text("log-level"));
   if (!level) return fail(ExitCode::Usage, "--log-level: \"" + settings->text("log-level") + "\" is no level");
-  client::DaemonConfig config{settings->text("state"),
-                              settings->text("socket"),
-                              settings->text("tun"),
-                              settings->text("resolv-conf") == "none" ? "" : settings->text("resolv-conf"),
-                              POSTERN_VERSION,
-                              {.level = *level}};
+  client::DaemonConfig config{
+      settings->text("state"), settings->text("socket"),
+      settings->text("tun"),   settings->text("resolv-conf") == "none" ? "" : settings->text("resolv-conf"),
+      POSTERN_VERSION,         {.level = *level}};
   client::Daemon daemon(std::move(config));
   const auto ended = daemon.run();
   return ended ? config::to_status(ExitCode::Ok) : fail(ended.error().code, ended.error().text);

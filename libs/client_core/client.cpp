@@ -56,8 +56,10 @@ void Client::handle_control_down(Instant /*now*/, std::string reason) {
 
 void Client::handle_control_message(Instant now, const wire::ControllerMessage& message) {
   switch (message.body_case()) {
-    case wire::ControllerMessage::kWelcome: return handle_welcome(now, message.welcome());
-    case wire::ControllerMessage::kClientUpdate: return handle_client_update(now, message.client_update());
+    case wire::ControllerMessage::kWelcome:
+      return handle_welcome(now, message.welcome());
+    case wire::ControllerMessage::kClientUpdate:
+      return handle_client_update(now, message.client_update());
     case wire::ControllerMessage::kRelayUp:
       relay_.handle_relay_up(now, wall_offset_, message.relay_up().relay());
       if (plane_) plane_->peers.forget_failures();
@@ -67,8 +69,10 @@ void Client::handle_control_message(Instant now, const wire::ControllerMessage& 
       wall_offset_ = std::chrono::milliseconds(message.heartbeat_reply().server_time_ms()) - now.time_since_epoch();
       return;
     case wire::ControllerMessage::kDenied:
-    case wire::ControllerMessage::kChallenge: return;  // the channel's own business
-    default: count(PacketDrop::UnknownControlMessage);
+    case wire::ControllerMessage::kChallenge:
+      return;  // the channel's own business
+    default:
+      count(PacketDrop::UnknownControlMessage);
   }
 }
 
@@ -109,9 +113,8 @@ void Client::adopt_route(Instant now, const RouteId& route) {
   PeersConfig peers = config_.peers;
   peers.device = config_.device;
   peers.software = config_.software;
-  plane_ = std::make_unique<DataPlane>(
-      std::move(sessions), std::move(peers), config_.flows,
-      DataPlane::Shared{directory_, addresses_, tcp_, pool_, random_});
+  plane_ = std::make_unique<DataPlane>(std::move(sessions), std::move(peers), config_.flows,
+                                       DataPlane::Shared{directory_, addresses_, tcp_, pool_, random_});
 }
 
 void Client::handle_client_update(Instant now, const wire::ClientUpdate& update) {
@@ -152,7 +155,8 @@ void Client::handle_train(Instant now, const SocketAddress& from, MutableBytes b
       if (!plane_) return count(PacketDrop::NoRoute);
       plane_->sessions.handle_train(now, {{0, from}, bytes, stride, ecn});
       return;
-    case wire::DatagramClass::Unknown: count(PacketDrop::UnknownDatagram);
+    case wire::DatagramClass::Unknown:
+      count(PacketDrop::UnknownDatagram);
   }
 }
 
@@ -241,8 +245,7 @@ void Client::settle(Instant now) {
   dns_.settle(now);
   while (auto datagram = dns_.poll_datagram()) {
     scratch_.resize(datagram->message.size() + 64);
-    queue_reply(ByteView(scratch_).first(
-        wire::build_udp(scratch_, datagram->from, datagram->to, datagram->message)));
+    queue_reply(ByteView(scratch_).first(wire::build_udp(scratch_, datagram->from, datagram->to, datagram->message)));
   }
   const bool is_bound = relay_.is_bound(now);
   const bool is_due = next_heartbeat_ && now >= *next_heartbeat_;

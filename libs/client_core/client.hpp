@@ -64,9 +64,9 @@ enum class PacketDrop : std::uint8_t {
   Fragment,
   UnsupportedProtocol,  ///< UDP and ICMP to Resources, answered with ICMP
   MalformedUdp,
-  ForeignSource,        ///< a datagram that is not from the relay
-  UnknownDatagram,      ///< neither STUN nor QUIC
-  NoRoute,              ///< QUIC before the controller has given a route
+  ForeignSource,    ///< a datagram that is not from the relay
+  UnknownDatagram,  ///< neither STUN nor QUIC
+  NoRoute,          ///< QUIC before the controller has given a route
   ReplyQueueFull,
   UnknownControlMessage,
   kCount

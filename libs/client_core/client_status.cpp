@@ -9,11 +9,12 @@ namespace postern::client {
 namespace {
 
 constexpr std::array<std::string_view, static_cast<std::size_t>(PacketDrop::kCount)> kPacketDrops = {
-    "packet_malformed", "packet_fragment",  "packet_unsupported_protocol", "packet_malformed_udp", "datagram_foreign",
-    "datagram_unknown", "datagram_no_route", "reply_queue_full",           "control_unknown"};
+    "packet_malformed",     "packet_fragment",  "packet_unsupported_protocol",
+    "packet_malformed_udp", "datagram_foreign", "datagram_unknown",
+    "datagram_no_route",    "reply_queue_full", "control_unknown"};
 constexpr std::array<std::string_view, static_cast<std::size_t>(tcp::DropReason::kCount)> kTcpDrops = {
-    "not_tcp",     "truncated",    "bad_checksum", "bad_flags", "no_flow",     "out_of_window",
-    "flow_limit",  "buffer_limit", "out_of_order", "fragment",  "bad_address", "reply_limit"};
+    "not_tcp",    "truncated",    "bad_checksum", "bad_flags", "no_flow",     "out_of_window",
+    "flow_limit", "buffer_limit", "out_of_order", "fragment",  "bad_address", "reply_limit"};
 constexpr std::array<std::string_view, static_cast<std::size_t>(session::DropReason::kCount)> kSessionDrops = {
     "truncated",     "unsupported_version", "unknown_connection", "knock_missing", "knock_invalid",
     "knock_expired", "handshake_limit",     "session_limit",      "undecryptable"};
@@ -33,10 +34,13 @@ void add(std::map<std::string, std::uint64_t>& drops, std::string_view prefix, c
 std::string_view describe(const Peer& peer) {
   if (peer.suspect) return "suspect";
   switch (peer.stage) {
-    case PeerStage::Down: return "down";
+    case PeerStage::Down:
+      return "down";
     case PeerStage::Handshaking:
-    case PeerStage::Greeting: return "connecting";
-    case PeerStage::Ready: break;
+    case PeerStage::Greeting:
+      return "connecting";
+    case PeerStage::Ready:
+      break;
   }
   return peer.draining ? "draining" : "ready";
 }
@@ -88,7 +92,9 @@ std::vector<ResourceStatus> Client::resource_status(Instant now) const {
     entry.address = resource.address.text();
     for (const auto& alias : resource.aliases) entry.aliases.push_back(alias.text());
     const bool is_closed = resource.tcp.policy == model::PortPolicy::DenyAll;
-    entry.tcp_ports = is_closed ? "none" : resource.tcp.policy == model::PortPolicy::AllowAll ? "all" : resource.tcp.text();
+    entry.tcp_ports = is_closed                                            ? "none"
+                      : resource.tcp.policy == model::PortPolicy::AllowAll ? "all"
+                                                                           : resource.tcp.text();
     const Lease* lease = directory_.find_lease(resource.remote_network);
     if (lease == nullptr) continue;
     entry.remote_network = lease->remote_network_name;

@@ -171,8 +171,10 @@ TEST_F(ClientTest, StaysSilentWhenTheTargetDoesNotAnswer) {
 TEST_F(ClientTest, RefusesPortsAndAddressesOfNoResourceWithoutAskingAnybody) {
   bring_up();
   const IpAddress named = world.resolve("nginx.home.lan");
-  const std::vector<SocketAddress> targets = {
-      {named, 81}, {IpAddress::v4(192, 168, 1, 20), 22}, {IpAddress::v4(192, 168, 2, 20), 80}, {IpAddress::v4(100, 96, 9, 9), 80}};
+  const std::vector<SocketAddress> targets = {{named, 81},
+                                              {IpAddress::v4(192, 168, 1, 20), 22},
+                                              {IpAddress::v4(192, 168, 2, 20), 80},
+                                              {IpAddress::v4(100, 96, 9, 9), 80}};
   for (const SocketAddress& to : targets) {
     world.icmp.clear();
     App& app = world.connect(to.ip, to.port);
@@ -193,8 +195,7 @@ TEST_F(ClientTest, PassesResetsOnInBothDirections) {
   EXPECT_TRUE(world.run_until([&] { return app.kernel.is_reset(); }, 1s));
 
   App& second = open();
-  const auto reset = tcp::test::make_packet(
-      second.tuple, {tcp::test::kRst, 78, 0, 0, {}, {}, {}, false, false, 0});
+  const auto reset = tcp::test::make_packet(second.tuple, {tcp::test::kRst, 78, 0, 0, {}, {}, {}, false, false, 0});
   world.client->handle_tun_packet(world.now, reset.vnet, tcp::test::in_block(world.pool, reset.bytes));
   EXPECT_TRUE(world.run_until([&] { return connector().flows.rbegin()->second.was_reset; }, 1s));
 }
@@ -409,7 +410,8 @@ TEST_F(ClientTest, SurvivesGarbageFromTheTunAndTheRelay) {
   bring_up();
   App& app = open(100);
   SeededRandom random(5);
-  const auto good = tcp::test::make_packet(app.tuple, {tcp::test::kAck, 78, 1, 1000, Bytes(300, 1), {}, {}, false, false, 0});
+  const auto good =
+      tcp::test::make_packet(app.tuple, {tcp::test::kAck, 78, 1, 1000, Bytes(300, 1), {}, {}, false, false, 0});
   for (int i = 0; i < 20'000; ++i) {
     Bytes packet = good.bytes;
     std::array<std::uint8_t, 10> vnet{};

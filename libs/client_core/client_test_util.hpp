@@ -26,7 +26,9 @@ inline const SocketAddress kRelay{IpAddress::v4(198, 51, 100, 1), 443};
 inline const SocketAddress kOther{IpAddress::v4(198, 51, 100, 9), 443};
 inline constexpr const char* kMacKey = "0123456789abcdef0123456789abcdef";
 
-inline RouteId route_of(std::uint8_t number) { return RouteId{{number, 2, 3, 4, 5, 6, 7}}; }
+inline RouteId route_of(std::uint8_t number) {
+  return RouteId{{number, 2, 3, 4, 5, 6, 7}};
+}
 
 /// One flow as the connector sees it.
 struct ConnectorFlow {
@@ -36,8 +38,8 @@ struct ConnectorFlow {
   std::uint64_t received = 0;  ///< bytes of content(…, 1)
   std::uint64_t to_send = 0;   ///< bytes of content(…, 2)
   std::uint64_t sent = 0;
-  bool finishes = true;        ///< FIN after to_send
-  bool ended = false;          ///< the application's FIN has come
+  bool finishes = true;  ///< FIN after to_send
+  bool ended = false;    ///< the application's FIN has come
   bool was_reset = false;
   bool finished = false;
   wire::LengthPrefixedReader reader{wire::kFlowMessageMax};
@@ -56,9 +58,9 @@ class ConnectorSide {
 
   session::Credentials credentials;
   RouteId route;
-  bool is_dead = false;        ///< its packets vanish both ways
+  bool is_dead = false;  ///< its packets vanish both ways
   bool accepts_hello = true;
-  bool answers = true;         ///< gives a FlowReply at all
+  bool answers = true;  ///< gives a FlowReply at all
   bool reads = true;
   std::uint64_t download = 0;  ///< of each new flow
   bool finishes = true;
@@ -193,7 +195,8 @@ class World {
 
   // --- the controller -----------------------------------------------------------------------------------------------
   ConnectorSide& add_connector() {
-    connectors.push_back(std::make_unique<ConnectorSide>(static_cast<std::uint8_t>(connectors.size() + 100), pool, random));
+    connectors.push_back(
+        std::make_unique<ConnectorSide>(static_cast<std::uint8_t>(connectors.size() + 100), pool, random));
     return *connectors.back();
   }
   [[nodiscard]] wire::ControllerMessage welcome(std::uint8_t route = 1) const {
@@ -244,8 +247,7 @@ class World {
       instance->set_connector_name("attic");
       instance->set_remote_network_id(7);
       instance->set_route_id(std::string(as_text(connectors[i]->route.bytes)));
-      instance->set_certificate_digest(
-          std::string(as_text(*session::credentials_digest(connectors[i]->credentials))));
+      instance->set_certificate_digest(std::string(as_text(*session::credentials_digest(connectors[i]->credentials))));
       instance->set_knock(std::string(as_text(session::test::make_knock(device))));
       instance->add_relays("relay-1");
     }
@@ -341,7 +343,8 @@ class World {
       if (std::holds_alternative<NeedFullUpdate>(*output)) ++full_updates_wanted;
     }
     for (const auto& connector : connectors) {
-      if (const auto due = connector->endpoint.next_timeout(); due && *due <= now) connector->endpoint.handle_timeout(now);
+      if (const auto due = connector->endpoint.next_timeout(); due && *due <= now)
+        connector->endpoint.handle_timeout(now);
       connector->settle(now);
       while (const auto train = connector->endpoint.poll_transmit(now, buffer_)) send_down(*connector, *train);
     }
@@ -402,8 +405,9 @@ class World {
     wire::StunBuilder builder(buffer, wire::StunType::BindSuccess, stun->transaction());
     builder.add_mapped_address({IpAddress::v4(203, 0, 113, 20), 4711});
     builder.add_u32(wire::StunAttribute::Lifetime, 600);
-    wire_.emplace(now + delay,
-                  Datagram{nullptr, to_bytes(builder.finish_with_integrity(as_bytes(kMacKey), &identity::hmac_sha256))});
+    wire_.emplace(
+        now + delay,
+        Datagram{nullptr, to_bytes(builder.finish_with_integrity(as_bytes(kMacKey), &identity::hmac_sha256))});
   }
   void deliver() {
     for (; !wire_.empty() && wire_.begin()->first <= now; wire_.erase(wire_.begin())) {

@@ -10,9 +10,15 @@ namespace {
 std::optional<model::ProtocolRule> parse_rule(const wire::ProtocolRule& entry) {
   model::ProtocolRule rule;
   switch (entry.policy()) {
-    case wire::PORT_POLICY_ALLOW_ALL: rule.policy = model::PortPolicy::AllowAll; break;
-    case wire::PORT_POLICY_RESTRICTED: rule.policy = model::PortPolicy::Restricted; break;
-    default: rule.policy = model::PortPolicy::DenyAll; break;  // also what this version does not know
+    case wire::PORT_POLICY_ALLOW_ALL:
+      rule.policy = model::PortPolicy::AllowAll;
+      break;
+    case wire::PORT_POLICY_RESTRICTED:
+      rule.policy = model::PortPolicy::Restricted;
+      break;
+    default:
+      rule.policy = model::PortPolicy::DenyAll;
+      break;  // also what this version does not know
   }
   for (const wire::PortRange& range : entry.ports()) {
     if (range.first() == 0 || range.first() > range.last() || range.last() > 65'535) return std::nullopt;

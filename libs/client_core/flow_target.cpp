@@ -7,12 +7,13 @@ namespace postern::client {
 namespace {
 
 constexpr std::array<std::string_view, static_cast<std::size_t>(FlowRefusal::kCount)> kNames = {
-    "unknown_name", "no_resource",   "port_not_allowed",  "no_lease",           "no_relay",      "no_instance",
-    "too_many_flows", "timed_out", "refused_by_target", "target_unreachable", "target_silent", "refused_by_connector"};
+    "unknown_name",      "no_resource",        "port_not_allowed", "no_lease",
+    "no_relay",          "no_instance",        "too_many_flows",   "timed_out",
+    "refused_by_target", "target_unreachable", "target_silent",    "refused_by_connector"};
 
 std::expected<const model::Resource*, FlowRefusal> find_resource(Instant now, const Directory& directory,
-                                                                 resolver::AddressPool& pool,
-                                                                 const IpAddress& address, FlowTarget& target) {
+                                                                 resolver::AddressPool& pool, const IpAddress& address,
+                                                                 FlowTarget& target) {
   const model::Resource* resource = nullptr;
   if (pool.network().contains(address)) {
     const model::DnsName* name = pool.name_of(now, address);
@@ -30,35 +31,46 @@ std::expected<const model::Resource*, FlowRefusal> find_resource(Instant now, co
 /// schema/session.proto: the comments of RefusalReason.
 FlowVerdict verdict_for(wire::RefusalReason reason) {
   switch (reason) {
-    case wire::REFUSAL_CONNECTION_REFUSED: return {false, FlowRefusal::RefusedByTarget, tcp::Refusal::Reset, false};
+    case wire::REFUSAL_CONNECTION_REFUSED:
+      return {false, FlowRefusal::RefusedByTarget, tcp::Refusal::Reset, false};
     case wire::REFUSAL_HOST_UNREACHABLE:
     case wire::REFUSAL_NAME_NOT_FOUND:
     case wire::REFUSAL_NAME_LOOKUP_FAILED:
       return {false, FlowRefusal::TargetUnreachable, tcp::Refusal::HostUnreachable, false};
     case wire::REFUSAL_NETWORK_UNREACHABLE:
       return {false, FlowRefusal::TargetUnreachable, tcp::Refusal::NetworkUnreachable, false};
-    case wire::REFUSAL_TIMED_OUT: return {false, FlowRefusal::TargetSilent, tcp::Refusal::Silence, false};
+    case wire::REFUSAL_TIMED_OUT:
+      return {false, FlowRefusal::TargetSilent, tcp::Refusal::Silence, false};
     case wire::REFUSAL_RESOURCES:
-    case wire::REFUSAL_DRAINING: return {false, FlowRefusal::TooManyFlows, tcp::Refusal::Reset, true};
-    default: return {false, FlowRefusal::RefusedByConnector, tcp::Refusal::AdminProhibited, false};
+    case wire::REFUSAL_DRAINING:
+      return {false, FlowRefusal::TooManyFlows, tcp::Refusal::Reset, true};
+    default:
+      return {false, FlowRefusal::RefusedByConnector, tcp::Refusal::AdminProhibited, false};
   }
 }
 
 }  // namespace
 
-std::string_view to_string(FlowRefusal reason) { return kNames[static_cast<std::size_t>(reason)]; }
+std::string_view to_string(FlowRefusal reason) {
+  return kNames[static_cast<std::size_t>(reason)];
+}
 
 tcp::Refusal answer_for(FlowRefusal reason) {
   switch (reason) {
     case FlowRefusal::UnknownName:
     case FlowRefusal::NoInstance:
     case FlowRefusal::TimedOut:
-    case FlowRefusal::TargetUnreachable: return tcp::Refusal::HostUnreachable;
-    case FlowRefusal::NoRelay: return tcp::Refusal::NetworkUnreachable;
+    case FlowRefusal::TargetUnreachable:
+      return tcp::Refusal::HostUnreachable;
+    case FlowRefusal::NoRelay:
+      return tcp::Refusal::NetworkUnreachable;
     case FlowRefusal::TooManyFlows:
-    case FlowRefusal::RefusedByTarget: return tcp::Refusal::Reset;
-    case FlowRefusal::TargetSilent: return tcp::Refusal::Silence;
-    default: return tcp::Refusal::AdminProhibited;
+    case FlowRefusal::RefusedByTarget:
+      return tcp::Refusal::Reset;
+    case FlowRefusal::TargetSilent:
+      return tcp::Refusal::Silence;
+    default:
+      return tcp::Refusal::AdminProhibited;
   }
 }
 

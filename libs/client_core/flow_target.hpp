@@ -19,15 +19,15 @@ namespace postern::client {
 
 /// Why a connection was refused; each has a counter in the status.
 enum class FlowRefusal : std::uint8_t {
-  UnknownName,       ///< a virtual address that stands for no name
-  NoResource,        ///< no Resource matches (any more)
+  UnknownName,  ///< a virtual address that stands for no name
+  NoResource,   ///< no Resource matches (any more)
   PortNotAllowed,
-  NoLease,           ///< no lease for its remote network, or it has expired
-  NoRelay,           ///< nothing can be sent
-  NoInstance,        ///< no connector instance is reachable
-  TooManyFlows,      ///< the session's or the process's bound
-  TimedOut,          ///< nobody answered within the time allowed
-  RefusedByTarget,   ///< the target answered RST
+  NoLease,          ///< no lease for its remote network, or it has expired
+  NoRelay,          ///< nothing can be sent
+  NoInstance,       ///< no connector instance is reachable
+  TooManyFlows,     ///< the session's or the process's bound
+  TimedOut,         ///< nobody answered within the time allowed
+  RefusedByTarget,  ///< the target answered RST
   TargetUnreachable,
   TargetSilent,
   RefusedByConnector,  ///< it did not allow it

@@ -169,14 +169,17 @@ void Flows::handle_writable(Flow& flow) {
 void Flows::handle_event(Instant now, const session::Event& event) {
   const auto [session, stream] = std::visit(
       [](const auto& e) -> std::pair<session::SessionId, session::StreamId> {
-        if constexpr (requires { e.stream; }) return {e.session, e.stream};
-        else return {e.session, session::kControlStream};
+        if constexpr (requires { e.stream; })
+          return {e.session, e.stream};
+        else
+          return {e.session, session::kControlStream};
       },
       event);
   Flow* flow = find(session, stream);
   if (flow == nullptr) {
     // A connector opens no streams in this version of the protocol.
-    if (std::holds_alternative<session::StreamOpened>(event)) parts_.sessions.reset(session, stream, kResetByApplication);
+    if (std::holds_alternative<session::StreamOpened>(event))
+      parts_.sessions.reset(session, stream, kResetByApplication);
     return;
   }
   if (std::holds_alternative<session::StreamReadable>(event)) {
@@ -219,8 +222,7 @@ bool Flows::read_reply(Instant now, Flow& flow, Slice& slice) {
     abort(now, flow, kResetByApplication);
     return false;
   }
-  if (verdict->try_elsewhere &&
-      parts_.peers.has_other(now, flow.target.remote_network, flow.instance, flow.tried)) {
+  if (verdict->try_elsewhere && parts_.peers.has_other(now, flow.target.remote_network, flow.instance, flow.tried)) {
     retry_elsewhere(now, flow);
     return false;
   }
@@ -264,7 +266,8 @@ void Flows::handle_event(Instant now, const PeerEvent& event) {
     for (const tcp::FlowId id :
          select([&](const Flow& f) { return f.stage != Stage::Open && f.instance == suspect->instance; })) {
       Flow& flow = *find(id);
-      if (parts_.peers.has_other(now, flow.target.remote_network, flow.instance, flow.tried)) retry_elsewhere(now, flow);
+      if (parts_.peers.has_other(now, flow.target.remote_network, flow.instance, flow.tried))
+        retry_elsewhere(now, flow);
     }
   } else if (const auto* revoked = std::get_if<PeerRevoked>(&event)) {
     for (const tcp::FlowId id : select([&](const Flow& f) {

@@ -1,8 +1,8 @@
 // Joins each TCP connection of an application to a stream of a session.
 //
-// A flow waits for its peer (Waiting), sends FlowHead and waits for the connector's answer (Opening), then carries bytes
-// (Open). The application's SYN is answered only when the answer is known. Until then a flow may still go to another
-// instance; after that its fate is its session's.
+// A flow waits for its peer (Waiting), sends FlowHead and waits for the connector's answer (Opening), then carries
+// bytes (Open). The application's SYN is answered only when the answer is known. Until then a flow may still go to
+// another instance; after that its fate is its session's.
 //
 // Backpressure both ways, never a drop: window towards the application is granted while the stream takes more; stream
 // credit is given back when the application's kernel has acknowledged the bytes. FIN and RST are passed on in both

@@ -14,13 +14,20 @@ constexpr std::uint64_t kCloseProtocolError = 1;
 
 std::string describe(const session::Closed& closed) {
   switch (closed.reason) {
-    case session::CloseReason::PinMismatch: return "its key is not the one that the controller promised";
-    case session::CloseReason::HandshakeFailed: return "the handshake failed";
-    case session::CloseReason::HandshakeTimeout: return "it did not answer";
-    case session::CloseReason::IdleTimeout: return "it was silent too long";
-    case session::CloseReason::ProtocolError: return "it broke the protocol";
-    case session::CloseReason::LocalClose: return "closed here";
-    case session::CloseReason::PeerClose: break;
+    case session::CloseReason::PinMismatch:
+      return "its key is not the one that the controller promised";
+    case session::CloseReason::HandshakeFailed:
+      return "the handshake failed";
+    case session::CloseReason::HandshakeTimeout:
+      return "it did not answer";
+    case session::CloseReason::IdleTimeout:
+      return "it was silent too long";
+    case session::CloseReason::ProtocolError:
+      return "it broke the protocol";
+    case session::CloseReason::LocalClose:
+      return "closed here";
+    case session::CloseReason::PeerClose:
+      break;
   }
   return closed.detail.empty() ? "it closed the session" : "it closed the session: " + closed.detail;
 }
@@ -53,7 +60,9 @@ const Peer* Peers::find(session::SessionId id) const {
   return found == by_session_.end() ? nullptr : find(found->second);
 }
 
-Peer* Peers::find_session(session::SessionId id) { return const_cast<Peer*>(std::as_const(*this).find(id)); }
+Peer* Peers::find_session(session::SessionId id) {
+  return const_cast<Peer*>(std::as_const(*this).find(id));
+}
 
 std::vector<model::InstanceId> Peers::candidates(model::RemoteNetworkId network) const {
   std::vector<model::InstanceId> ids;
@@ -199,8 +208,8 @@ void Peers::handle_changes(Instant now, const DirectoryChanges& changes) {
     if (found == peers_.end()) continue;
     Peer& peer = found->second;
     const Instance* instance = directory_.find_instance(id);
-    const bool is_same = peer.instance.route == instance->route &&
-                         peer.instance.certificate_digest == instance->certificate_digest;
+    const bool is_same =
+        peer.instance.route == instance->route && peer.instance.certificate_digest == instance->certificate_digest;
     if (!is_same && peer.session) fail(now, peer, "it has started again");
     peer.instance = *instance;
     peer.listed = true;
@@ -231,8 +240,10 @@ bool Peers::handle_event(Instant now, const session::Event& event) {
   }
   const auto [session, stream] = std::visit(
       [](const auto& e) -> std::pair<session::SessionId, session::StreamId> {
-        if constexpr (requires { e.stream; }) return {e.session, e.stream};
-        else return {};
+        if constexpr (requires { e.stream; })
+          return {e.session, e.stream};
+        else
+          return {};
       },
       event);
   if (stream != session::kControlStream) return false;
@@ -300,7 +311,8 @@ void Peers::handle_control(Instant now, Peer& peer) {
 
 void Peers::handle_message(Instant now, Peer& peer, const wire::SessionMessage& message) {
   switch (message.body_case()) {
-    case wire::SessionMessage::kHelloReply: return handle_hello_reply(now, peer, message.hello_reply());
+    case wire::SessionMessage::kHelloReply:
+      return handle_hello_reply(now, peer, message.hello_reply());
     case wire::SessionMessage::kRevoked: {
       PeerRevoked revoked{peer.instance.id, message.revoked().all(), {}};
       for (const std::uint64_t id : message.revoked().resource_ids()) revoked.resources.emplace_back(id);
@@ -312,9 +324,13 @@ void Peers::handle_message(Instant now, Peer& peer, const wire::SessionMessage& 
       pong.mutable_pong()->set_number(message.ping().number());
       return send(now, peer, pong);
     }
-    case wire::SessionMessage::kDrain: peer.draining = true; return;
-    case wire::SessionMessage::kPong: return;
-    default: count(PeerDrop::UnknownMessage);
+    case wire::SessionMessage::kDrain:
+      peer.draining = true;
+      return;
+    case wire::SessionMessage::kPong:
+      return;
+    default:
+      count(PeerDrop::UnknownMessage);
   }
 }
 
@@ -346,92 +362,6 @@ void Peers::send(Instant now, Peer& peer, const wire::SessionMessage& message) {
     rest = rest.subspan(piece.size());
   }
   note_written(now, peer.instance.id);
-}
-
-// --- liveness ------------------------------------------------------------------------------------------------------
-
-/// Nobody else will say that an unlisted instance has gone.
-Duration Peers::quiet_ping(const Peer& peer) const { return peer.listed ? config_.quiet_ping : 2 * config_.busy_ping; }
-
-void Peers::handle_unbound(Instant now, const RouteId& route) {
-  for (auto& [id, peer] : peers_) {
-    if (peer.stage != PeerStage::Ready || peer.instance.route != route) continue;
-    sessions_.ping(now, *peer.session);
-    peer.pinged = now;
-    note_written(now, id);
-  }
-}
-
-void Peers::note_written(Instant now, model::InstanceId id) {
-  const auto found = peers_.find(id);
-  if (found == peers_.end()) return;
-  found->second.written = now;
-  if (found->second.unanswered_since) return;
-  found->second.unanswered_since = now;
-  if (!next_tick_ || *next_tick_ > now + config_.busy_ping) next_tick_ = now + config_.busy_ping;
-}
-
-void Peers::check_liveness(Instant now, Peer& peer) {
-  const auto stats = sessions_.stats(*peer.session);
-  if (!stats) return;
-  peer.heard = std::max(peer.heard, stats->last_heard);
-  // A packet that was under way when something was written does not answer it: an answer takes a whole round trip.
-  const Instant answers_before = peer.heard - stats->smoothed_rtt * 3 / 4;
-  if (peer.unanswered_since && *peer.unanswered_since < answers_before) {
-    peer.unanswered_since = peer.written >= answers_before ? std::optional(peer.written) : std::nullopt;
-  }
-  const bool has_answered = !peer.unanswered_since || now - *peer.unanswered_since < config_.silence_max;
-  if (has_answered) peer.suspect = false;
-
-  const bool is_quiet = peer.flows > 0 && now - peer.heard >= quiet_ping(peer);
-  const bool is_waiting = peer.unanswered_since && now - *peer.unanswered_since >= config_.busy_ping;
-  // A suspect peer is asked less often: it may be gone for hours while flows wait for it.
-  const Duration interval = peer.suspect ? 5 * config_.busy_ping : config_.busy_ping;
-  if ((is_quiet || is_waiting) && (peer.flows > 0 || !peer.listed) && now - peer.pinged >= interval) {
-    sessions_.ping(now, *peer.session);
-    peer.pinged = now;
-    if (!peer.unanswered_since) peer.unanswered_since = now;
-    peer.written = now;
-  }
-  if (!peer.unanswered_since || now - *peer.unanswered_since < config_.silence_max) return;
-  if (!peer.listed && now - *peer.unanswered_since >= config_.gone_silence) return fail(now, peer, "it is gone");
-  if (peer.suspect) return;
-  peer.suspect = true;
-  events_.push_back(PeerSuspect{peer.instance.id});
-}
-
-void Peers::handle_timeout(Instant now) {
-  if (!next_tick_ || now < *next_tick_) return;
-  for (auto& [id, peer] : peers_) {
-    if (!peer.session) continue;
-    if (peer.stage == PeerStage::Ready) {
-      check_liveness(now, peer);
-    } else if (now - peer.since >= config_.ready_deadline) {
-      fail(now, peer, "it did not answer");
-    }
-  }
-  schedule();
-}
-
-std::optional<Instant> Peers::deadline_of(const Peer& peer) const {
-  if (!peer.session) return std::nullopt;
-  if (peer.stage != PeerStage::Ready) return peer.since + config_.ready_deadline;
-  if (peer.flows == 0 && peer.listed && !peer.unanswered_since) return std::nullopt;
-  if (!peer.unanswered_since) return peer.heard + quiet_ping(peer);
-  const Instant silent = *peer.unanswered_since + config_.silence_max;
-  const Duration interval = peer.suspect ? 5 * config_.busy_ping : config_.busy_ping;
-  const Instant ping = std::max(*peer.unanswered_since + config_.busy_ping, peer.pinged + interval);
-  const bool is_pinged = peer.flows > 0 || !peer.listed;
-  if (peer.suspect) return is_pinged ? std::optional(ping) : std::nullopt;
-  return is_pinged ? std::min(silent, ping) : silent;
-}
-
-void Peers::schedule() {
-  next_tick_.reset();
-  for (const auto& [id, peer] : peers_) {
-    const auto deadline = deadline_of(peer);
-    if (deadline && (!next_tick_ || *deadline < *next_tick_)) next_tick_ = deadline;
-  }
 }
 
 std::optional<PeerEvent> Peers::poll_event() {

@@ -68,17 +68,17 @@ struct Peer {
   Instance instance;
   PeerStage stage = PeerStage::Down;
   std::optional<session::SessionId> session;
-  Instant since;               ///< when this stage, or the attempt, began
-  Instant retry_after;         ///< Down: no attempt before
+  Instant since;        ///< when this stage, or the attempt, began
+  Instant retry_after;  ///< Down: no attempt before
   Duration backoff{};
-  std::string failure;         ///< why the last attempt failed, one phrase for people
+  std::string failure;  ///< why the last attempt failed, one phrase for people
   bool suspect = false;
   bool draining = false;
-  bool listed = true;          ///< the controller still lists it
-  std::uint32_t flows = 0;     ///< open or waiting, counted by the owner
+  bool listed = true;       ///< the controller still lists it
+  std::uint32_t flows = 0;  ///< open or waiting, counted by the owner
   Instant heard;
-  Instant written;                            ///< last time something that wants an answer was
-  std::optional<Instant> unanswered_since;    ///< the earliest of these that has had no answer, as far as is known
+  Instant written;                          ///< last time something that wants an answer was
+  std::optional<Instant> unanswered_since;  ///< the earliest of these that has had no answer, as far as is known
   Instant pinged;
   wire::LengthPrefixedReader control{wire::kSessionMessageMax};
 };

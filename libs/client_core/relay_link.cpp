@@ -29,7 +29,9 @@ std::optional<wire::BindTicket> parse_ticket(const wire::RelayInfo& relay) {
 }  // namespace
 
 void RelayLink::handle_relays(Instant now, Duration wall_offset, const std::vector<wire::RelayInfo>& relays) {
-  const auto usable = [](const wire::RelayInfo& relay) { return parse_ticket(relay) && !parse_addresses(relay).empty(); };
+  const auto usable = [](const wire::RelayInfo& relay) {
+    return parse_ticket(relay) && !parse_addresses(relay).empty();
+  };
   // The one in use, if it is still named: sessions stay where they are.
   auto chosen = std::ranges::find_if(relays, [&](const auto& r) { return r.name() == name_ && usable(r); });
   if (chosen == relays.end()) chosen = std::ranges::find_if(relays, usable);
@@ -83,7 +85,9 @@ bool RelayLink::handle_datagram(Instant now, const SocketAddress& from, ByteView
   return bind_ && bind_->handle_datagram(now, from, datagram);
 }
 
-std::optional<ByteView> RelayLink::poll_transmit() { return bind_ ? bind_->poll_transmit() : std::nullopt; }
+std::optional<ByteView> RelayLink::poll_transmit() {
+  return bind_ ? bind_->poll_transmit() : std::nullopt;
+}
 
 void RelayLink::handle_timeout(Instant now) {
   if (!bind_) return;
@@ -120,6 +124,8 @@ std::optional<SocketAddress> RelayLink::address() const {
   return bind_ ? std::optional(bind_->relay()) : std::nullopt;
 }
 
-std::optional<Duration> RelayLink::round_trip() const { return bind_ ? bind_->round_trip() : std::nullopt; }
+std::optional<Duration> RelayLink::round_trip() const {
+  return bind_ ? bind_->round_trip() : std::nullopt;
+}
 
 }  // namespace postern::client

@@ -7,8 +7,8 @@ namespace postern::client {
 
 namespace {
 
-constexpr std::array<const char*, 7> kNeverRouted = {"0.0.0.0/8",  "127.0.0.0/8", "224.0.0.0/3", "::/128",
-                                                     "::1/128", "fe80::/10",   "ff00::/8"};
+constexpr std::array<const char*, 7> kNeverRouted = {"0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "::/128",
+                                                     "::1/128",   "fe80::/10",   "ff00::/8"};
 constexpr const char* kLinkLocalV4 = "169.254.0.0/16";
 
 bool covers(const IpPrefix& outer, const IpPrefix& inner) {

@@ -28,8 +28,8 @@ struct RoutePlan {
 /// The kernel takes many more; this keeps a hostile update from filling its tables.
 inline constexpr std::size_t kRoutesMax = 4096;
 
-/// Loopback, link-local, multicast, unspecified and reserved ranges are never routed either, except a link-local address
-/// that a Resource names literally (a metadata service).
+/// Loopback, link-local, multicast, unspecified and reserved ranges are never routed either, except a link-local
+/// address that a Resource names literally (a metadata service).
 [[nodiscard]] RoutePlan plan_routes(const RouteRequest& request);
 
 /// `from` without `holes`, as few prefixes as possible.

@@ -11,7 +11,9 @@ namespace {
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-IpPrefix prefix(const char* text) { return *IpPrefix::parse(text); }
+IpPrefix prefix(const char* text) {
+  return *IpPrefix::parse(text);
+}
 
 std::vector<std::string> texts(const RoutePlan& plan) {
   std::vector<std::string> out;
@@ -63,7 +65,8 @@ TEST(RoutePlan, SkipsAndReportsWhatGoesOverTheBound) {
 TEST(RoutePlan, CoversExactlyTheWantedAddressesWithoutTheHoles) {
   SeededRandom random(7);
   for (int round = 0; round < 200; ++round) {
-    const auto base = IpPrefix::containing(IpAddress::v4(0x0a000000U + static_cast<std::uint32_t>(random.below(1 << 24))), 24);
+    const auto base =
+        IpPrefix::containing(IpAddress::v4(0x0a000000U + static_cast<std::uint32_t>(random.below(1 << 24))), 24);
     std::vector<IpPrefix> holes;
     for (std::uint64_t i = 0; i < 1 + random.below(4); ++i) {
       holes.push_back(*IpPrefix::make(

@@ -12,7 +12,9 @@ constexpr std::array<std::string_view, 6> kStates = {"not-running", "offline", "
 
 }  // namespace
 
-std::string_view to_string(ClientState state) { return kStates[static_cast<std::size_t>(state)]; }
+std::string_view to_string(ClientState state) {
+  return kStates[static_cast<std::size_t>(state)];
+}
 
 std::optional<ClientState> parse_client_state(std::string_view text) {
   const auto* const found = std::ranges::find(kStates, text);

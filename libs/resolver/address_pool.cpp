@@ -51,7 +51,9 @@ void AddressPool::move_to(VirtualNetwork network) {
   ++generation_;
 }
 
-std::vector<AssignedName> AddressPool::names() const { return {order_.begin(), order_.end()}; }
+std::vector<AssignedName> AddressPool::names() const {
+  return {order_.begin(), order_.end()};
+}
 
 void AddressPool::restore(const std::vector<AssignedName>& names) {
   for (const AssignedName& entry : names) {

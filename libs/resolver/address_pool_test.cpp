@@ -9,7 +9,9 @@ namespace {
 
 using std::chrono::hours;
 
-model::DnsName name(std::string_view text) { return *model::DnsName::parse(text); }
+model::DnsName name(std::string_view text) {
+  return *model::DnsName::parse(text);
+}
 
 VirtualNetwork network(const char* v4 = "100.96.0.0/12") {
   return {*IpPrefix::parse(v4), *IpPrefix::parse("fd12:3456:789a:1::/64")};

@@ -83,8 +83,14 @@ std::optional<T> pop(std::deque<T>& queue) {
 
 }  // namespace
 
-std::optional<UpstreamQuery> Forwarder::poll_query() { return pop(queries_); }
-std::optional<UpstreamReply> Forwarder::poll_reply() { return pop(replies_); }
-std::optional<Ticket> Forwarder::poll_done() { return pop(done_); }
+std::optional<UpstreamQuery> Forwarder::poll_query() {
+  return pop(queries_);
+}
+std::optional<UpstreamReply> Forwarder::poll_reply() {
+  return pop(replies_);
+}
+std::optional<Ticket> Forwarder::poll_done() {
+  return pop(done_);
+}
 
 }  // namespace postern::resolver

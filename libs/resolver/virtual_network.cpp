@@ -10,8 +10,8 @@ namespace {
 /// Shared address space (RFC 6598) first: home and company networks do not use it. Then benchmarking (RFC 2544), which
 /// should be nowhere, then quarters of private space that few people have.
 constexpr std::array<const char*, 12> kCandidates = {
-    "100.96.0.0/12",  "100.80.0.0/12",  "100.112.0.0/12", "100.64.0.0/12", "198.18.0.0/15",  "10.208.0.0/12",
-    "10.176.0.0/12", "10.144.0.0/12", "10.112.0.0/12",  "10.80.0.0/12",  "172.28.0.0/14",  "172.20.0.0/14"};
+    "100.96.0.0/12", "100.80.0.0/12", "100.112.0.0/12", "100.64.0.0/12", "198.18.0.0/15", "10.208.0.0/12",
+    "10.176.0.0/12", "10.144.0.0/12", "10.112.0.0/12",  "10.80.0.0/12",  "172.28.0.0/14", "172.20.0.0/14"};
 
 bool is_free(const IpPrefix& wanted, std::span<const IpPrefix> present) {
   return std::ranges::none_of(present, [&](const IpPrefix& taken) {

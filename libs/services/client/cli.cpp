@@ -7,9 +7,9 @@
 
 #include <cerrno>
 #include <cstring>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <ostream>
-#include <nlohmann/json.hpp>
 
 #include "config/exit_code.hpp"
 #include "runtime/loop/descriptor.hpp"
@@ -70,8 +70,8 @@ class DaemonLine {
     line.fd_ = runtime::Descriptor(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (::connect(line.fd_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return line;
     if (errno == EACCES || errno == EPERM) {
-      return std::unexpected(Problem{ExitCode::NotPermitted, "you may not use " + path +
-                                                                 ": become a member of the group postern, or use sudo"});
+      return std::unexpected(Problem{
+          ExitCode::NotPermitted, "you may not use " + path + ": become a member of the group postern, or use sudo"});
     }
     return std::unexpected(Problem{ExitCode::NotRunning, "posternd does not answer on " + path +
                                                              ": start it with `sudo systemctl start posternd`"});
@@ -102,7 +102,8 @@ class DaemonLine {
     buffer_.erase(0, end + 1);
     if (!answer.is_object()) return std::unexpected(Problem{ExitCode::Failure, "posternd's answer cannot be read"});
     if (flag_field(answer, "ok")) return answer;
-    return std::unexpected(Problem{static_cast<ExitCode>(number_field(answer, "exit", 1)), text_field(answer, "error")});
+    return std::unexpected(
+        Problem{static_cast<ExitCode>(number_field(answer, "exit", 1)), text_field(answer, "error")});
   }
 
  private:
@@ -182,7 +183,8 @@ void open_browser(const std::string& url) {
   }
   if (::fork() != 0) ::_exit(0);
   ::setsid();
-  if (std::freopen("/dev/null", "w", stdout) == nullptr || std::freopen("/dev/null", "w", stderr) == nullptr) ::_exit(1);
+  if (std::freopen("/dev/null", "w", stdout) == nullptr || std::freopen("/dev/null", "w", stderr) == nullptr)
+    ::_exit(1);
   ::execlp("xdg-open", "xdg-open", url.c_str(), nullptr);
   ::_exit(127);
 }
@@ -207,7 +209,8 @@ int run_login(const CliWorld& world, const config::Settings& settings) {
     if (!answer) return fail(world, answer.error());
     if (text_field(*answer, "event") == "invitation") show_invitation(world, settings, *answer);
     if (!flag_field(*answer, "final")) continue;
-    world.out << "Signed in to " << text_field(*answer, "network") << " as " << text_field(*answer, "account") << std::endl;
+    world.out << "Signed in to " << text_field(*answer, "network") << " as " << text_field(*answer, "account")
+              << std::endl;
     return 0;
   }
 }
@@ -237,23 +240,26 @@ int dispatch(const CliWorld& world, const config::Settings& settings, const std:
 
 config::Program cli_program(const std::string& version) {
   config::Program program{"postern", "Reaches private services through a Postern network.", version, {}};
-  config::Command login = command("login", "Signs this device in.",
-                                  {switch_option("no-browser", "Only print the page and the code, never open a browser."),
-                                   text_option("fingerprint", "SHA-256 of the server's root key, for a server with its own CA.",
-                                               "DIGEST")});
-  login.arguments = {{"URL", "The enrolment URL (https://HOST/#ca=…), or the server's name.", config::Presence::Required}};
-  program.commands = {std::move(login),
-                      command("logout", "Signs out and removes this device from the server."),
-                      command("connect", "Connects, and stays connected over restarts."),
-                      command("disconnect", "Disconnects until `postern connect`."),
-                      command("status", "Shows network, account, resources, sessions and paths.",
-                              {switch_option("json", "As JSON."),
-                               switch_option("short", "One word: not-running, offline, authenticating, connecting, "
-                                                      "online or paused."),
-                               switch_option("watch", "Again at each change, until Ctrl-C.")}),
-                      command("resources", "Lists the resources that you may reach.", {switch_option("json", "As JSON.")}),
-                      command("version", "Shows the versions of this program and of the daemon."),
-                      command("help", "Shows this text.")};
+  config::Command login = command(
+      "login", "Signs this device in.",
+      {switch_option("no-browser", "Only print the page and the code, never open a browser."),
+       text_option("fingerprint", "SHA-256 of the server's root key, for a server with its own CA.", "DIGEST")});
+  login.arguments = {
+      {"URL", "The enrolment URL (https://HOST/#ca=…), or the server's name.", config::Presence::Required}};
+  program.commands = {
+      std::move(login),
+      command("logout", "Signs out and removes this device from the server."),
+      command("connect", "Connects, and stays connected over restarts."),
+      command("disconnect", "Disconnects until `postern connect`."),
+      command("status", "Shows network, account, resources, sessions and paths.",
+              {switch_option("json", "As JSON."),
+               switch_option("short",
+                             "One word: not-running, offline, authenticating, connecting, "
+                             "online or paused."),
+               switch_option("watch", "Again at each change, until Ctrl-C.")}),
+      command("resources", "Lists the resources that you may reach.", {switch_option("json", "As JSON.")}),
+      command("version", "Shows the versions of this program and of the daemon."),
+      command("help", "Shows this text.")};
   return program;
 }
 

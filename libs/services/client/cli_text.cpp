@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
-#include <vector>
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "services/client/json_fields.hpp"
 
@@ -21,7 +21,8 @@ std::string table(std::vector<Row> rows) {
   for (Row& row : rows) {
     widths.resize(std::max(widths.size(), row.size()));
     for (std::size_t i = 0; i < row.size(); ++i) {
-      std::ranges::replace_if(row[i], [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, '?');
+      std::ranges::replace_if(
+          row[i], [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, '?');
       widths[i] = std::max(widths[i], row[i].size());
     }
   }
@@ -109,7 +110,8 @@ std::string status_text(const json& status) {
   text += "Resources:\n" + resources_text(status);
   std::vector<Row> rows;
   for (const json& session : field(status, "sessions")) session_line(session, rows.emplace_back());
-  text += "Sessions:\n" + (rows.empty() ? std::string("  none yet: the first access opens one\n") : table(std::move(rows)));
+  text +=
+      "Sessions:\n" + (rows.empty() ? std::string("  none yet: the first access opens one\n") : table(std::move(rows)));
   const json& drops = field(status, "drops");
   if (!drops.is_object() || drops.empty()) return text;
   text += "Dropped or refused:\n";

@@ -26,7 +26,9 @@ std::string device_name() {
   return ::gethostname(name.data(), name.size() - 1) == 0 && name[0] != '\0' ? name.data() : "unnamed";
 }
 
-std::string absolute(const std::string& path) { return std::filesystem::absolute(path).lexically_normal().string(); }
+std::string absolute(const std::string& path) {
+  return std::filesystem::absolute(path).lexically_normal().string();
+}
 
 }  // namespace
 
@@ -212,11 +214,16 @@ void Daemon::handle_line(IpcConnection from, std::string_view line) {
     case RequestType::Resources:
       if (!sign_in_) return ipc_->send(from, build_error({ExitCode::SignInNeeded, kNotSignedIn}));
       return ipc_->send(from, build_status(status(), Last::Yes));
-    case RequestType::Login: return handle_login(from, *request);
-    case RequestType::Logout: return handle_logout(from);
-    case RequestType::Connect: return handle_connect(from);
-    case RequestType::Disconnect: return handle_disconnect(from);
-    case RequestType::Version: return ipc_->send(from, build_version(config_.version));
+    case RequestType::Login:
+      return handle_login(from, *request);
+    case RequestType::Logout:
+      return handle_logout(from);
+    case RequestType::Connect:
+      return handle_connect(from);
+    case RequestType::Disconnect:
+      return handle_disconnect(from);
+    case RequestType::Version:
+      return ipc_->send(from, build_version(config_.version));
   }
 }
 
@@ -229,7 +236,8 @@ void Daemon::handle_closed(IpcConnection connection) {
 
 void Daemon::handle_login(IpcConnection from, const Request& request) {
   if (login_from_) {
-    return ipc_->send(from, build_error({ExitCode::Conflict, "another `postern login` is waiting: finish or stop it first"}));
+    return ipc_->send(from,
+                      build_error({ExitCode::Conflict, "another `postern login` is waiting: finish or stop it first"}));
   }
   auto target = parse_server_target(request.url, request.fingerprint);
   if (!target) return ipc_->send(from, build_error({ExitCode::Usage, target.error()}));
@@ -267,7 +275,8 @@ void Daemon::handle_signed_in(std::expected<SignIn, Problem> result) {
 void Daemon::handle_logout(IpcConnection from) {
   if (!sign_in_ || !key_) return ipc_->send(from, build_error({ExitCode::SignInNeeded, kNotSignedIn}));
   if (worker_.is_running()) {
-    return ipc_->send(from, build_error({ExitCode::Conflict, "a sign-in or sign-out is running: try again in a moment"}));
+    return ipc_->send(from,
+                      build_error({ExitCode::Conflict, "a sign-in or sign-out is running: try again in a moment"}));
   }
   // Before the server is asked, so that its answer does not come through a connection that it ends.
   stop_engine();

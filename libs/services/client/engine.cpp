@@ -112,7 +112,9 @@ void Engine::stop() {
   if (!restored) parts_.log.error("DNS could not be put back: " + restored.error());
 }
 
-ClientStatus Engine::status() const { return client_.status(runtime::monotonic_now()); }
+ClientStatus Engine::status() const {
+  return client_.status(runtime::monotonic_now());
+}
 
 void Engine::end(EngineEnded::Kind kind, std::string reason, std::vector<IpPrefix> avoid) {
   if (std::exchange(has_ended_, true)) return;

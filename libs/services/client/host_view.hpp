@@ -19,7 +19,6 @@ struct HostView {
 };
 
 /// `own_interface` is left out (0: none).
-[[nodiscard]] std::expected<HostView, std::string> observe_host(runtime::Routing& routing,
-                                                                std::uint32_t own_interface);
+[[nodiscard]] std::expected<HostView, std::string> observe_host(runtime::Routing& routing, std::uint32_t own_interface);
 
 }  // namespace postern::client

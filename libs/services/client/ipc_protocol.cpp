@@ -65,19 +65,20 @@ json status_json(const ClientStatus& status) {
              {"bound", status.relay->bound},
              {"rtt_ms", milliseconds(status.relay->round_trip)}};
   }
-  return {{"state", to_string(status.state)},
-          {"reason", status.reason},
-          {"network", status.network},
-          {"network_name", status.network_name},
-          {"account", status.account},
-          {"device", status.device},
-          {"lease_expires_at", status.lease_expires_at ? json(to_unix_seconds(*status.lease_expires_at)) : json(nullptr)},
-          {"relay", relay},
-          {"resources", resources_json(status)},
-          {"sessions", sessions_json(status)},
-          {"flows", status.flows},
-          {"flows_opened", status.flows_opened},
-          {"drops", status.drops}};
+  return {
+      {"state", to_string(status.state)},
+      {"reason", status.reason},
+      {"network", status.network},
+      {"network_name", status.network_name},
+      {"account", status.account},
+      {"device", status.device},
+      {"lease_expires_at", status.lease_expires_at ? json(to_unix_seconds(*status.lease_expires_at)) : json(nullptr)},
+      {"relay", relay},
+      {"resources", resources_json(status)},
+      {"sessions", sessions_json(status)},
+      {"flows", status.flows},
+      {"flows_opened", status.flows_opened},
+      {"drops", status.drops}};
 }
 
 }  // namespace
@@ -104,7 +105,9 @@ std::string build_request(const Request& request) {
   return body.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
-std::string build_status(const ClientStatus& status, Last last) { return line({{"status", status_json(status)}}, last); }
+std::string build_status(const ClientStatus& status, Last last) {
+  return line({{"status", status_json(status)}}, last);
+}
 
 std::string build_invitation(const Invitation& invitation) {
   return line({{"event", "invitation"},
@@ -119,8 +122,12 @@ std::string build_signed_in(const SignIn& sign_in) {
   return line({{"event", "signed_in"}, {"account", sign_in.account}, {"network", sign_in.network}}, Last::Yes);
 }
 
-std::string build_done(std::string_view message) { return line({{"message", message}}, Last::Yes); }
-std::string build_version(std::string_view version) { return line({{"version", version}}, Last::Yes); }
+std::string build_done(std::string_view message) {
+  return line({{"message", message}}, Last::Yes);
+}
+std::string build_version(std::string_view version) {
+  return line({{"version", version}}, Last::Yes);
+}
 
 std::string build_error(const Problem& problem) {
   return line({{"exit", config::to_status(problem.code)}, {"error", problem.text}}, Last::Yes, false);

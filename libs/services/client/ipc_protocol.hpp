@@ -32,17 +32,17 @@ struct RequestKind {
 };
 /// The one table of requests.
 inline constexpr std::array kRequestKinds = {
-    RequestKind{RequestType::Status, "status"},         RequestKind{RequestType::Resources, "resources"},
-    RequestKind{RequestType::Login, "login"},           RequestKind{RequestType::Logout, "logout"},
-    RequestKind{RequestType::Connect, "connect"},       RequestKind{RequestType::Disconnect, "disconnect"},
+    RequestKind{RequestType::Status, "status"},   RequestKind{RequestType::Resources, "resources"},
+    RequestKind{RequestType::Login, "login"},     RequestKind{RequestType::Logout, "logout"},
+    RequestKind{RequestType::Connect, "connect"}, RequestKind{RequestType::Disconnect, "disconnect"},
     RequestKind{RequestType::Version, "version"},
 };
 
 struct Request {
   RequestType type = RequestType::Status;
-  bool watch = false;        ///< status: an answer at each change, until the connection ends
-  std::string url;           ///< login
-  std::string fingerprint;   ///< login
+  bool watch = false;       ///< status: an answer at each change, until the connection ends
+  std::string url;          ///< login
+  std::string fingerprint;  ///< login
 };
 
 /// The error is a sentence for the answer.

@@ -21,7 +21,8 @@ std::expected<sockaddr_un, Problem> address_of(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof address.sun_path) {
-    return std::unexpected(Problem{config::ExitCode::Usage, "the socket path \"" + path + "\" is empty or longer than 107 bytes"});
+    return std::unexpected(
+        Problem{config::ExitCode::Usage, "the socket path \"" + path + "\" is empty or longer than 107 bytes"});
   }
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
   return address;
@@ -51,8 +52,9 @@ std::expected<void, Problem> IpcServer::listen(const std::string& path) {
   const auto address = address_of(path);
   if (!address) return std::unexpected(address.error());
   if (is_answered(*address)) {
-    return std::unexpected(Problem{config::ExitCode::AlreadyRunning,
-                                   "another posternd answers on " + path + ": stop it, or give this one another --socket"});
+    return std::unexpected(
+        Problem{config::ExitCode::AlreadyRunning,
+                "another posternd answers on " + path + ": stop it, or give this one another --socket"});
   }
   runtime::Descriptor listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   ::unlink(path.c_str());
@@ -61,7 +63,8 @@ std::expected<void, Problem> IpcServer::listen(const std::string& path) {
   ::umask(before);
   if (!bound) return std::unexpected(failure("binding the socket", path));
   // Without the group, or without the right to give the file to it, it stays with root.
-  if (const group* members = ::getgrnam("postern")) (void)!::chown(path.c_str(), static_cast<uid_t>(-1), members->gr_gid);
+  if (const group* members = ::getgrnam("postern"))
+    (void)!::chown(path.c_str(), static_cast<uid_t>(-1), members->gr_gid);
   if (::listen(listener.get(), 16) != 0) return std::unexpected(failure("listening on", path));
   path_ = path;
   listener_ = std::move(listener);

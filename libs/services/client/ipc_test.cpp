@@ -5,9 +5,9 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <thread>
-#include <nlohmann/json.hpp>
 
 #include "base/random.hpp"
 #include "services/client/cli.hpp"
@@ -44,7 +44,8 @@ nlohmann::json as_json(const ClientStatus& status) {
   return nlohmann::json::parse(build_status(status, Last::Yes))["status"];
 }
 
-// --- text --------------------------------------------------------------------------------------------------------------
+// --- text
+// --------------------------------------------------------------------------------------------------------------
 
 TEST(CliText, ShowsNetworkAccountResourcesSessionsAndPaths) {
   EXPECT_EQ(status_text(as_json(example())),
@@ -77,7 +78,8 @@ TEST(CliText, ControlCharactersOfAHostileNetworkDoNotReachTheTerminal) {
   EXPECT_THAT(resources_text(as_json(status)), HasSubstr("evil?[2J?"));
 }
 
-// --- protocol ----------------------------------------------------------------------------------------------------------
+// --- protocol
+// ----------------------------------------------------------------------------------------------------------
 
 TEST(IpcProtocol, EveryRequestComesBackAsItWasBuilt) {
   for (const RequestKind& kind : kRequestKinds) {
@@ -110,7 +112,8 @@ TEST(IpcProtocol, SurvivesSeededGarbage) {
   }
 }
 
-// --- server URL ----------------------------------------------------------------------------------------------------------
+// --- server URL
+// ----------------------------------------------------------------------------------------------------------
 
 TEST(ServerUrl, TakesEnrolmentUrlsHostsAndFingerprints) {
   const std::string pin = to_base64url(Digest{1, 2, 3});
@@ -137,7 +140,8 @@ TEST(ServerUrl, RefusesWhatCannotBeTrustedOrUnderstood) {
   EXPECT_FALSE(parse_server_target("https://host/#ca=" + pin, to_hex(Digest{2})));
 }
 
-// --- socket and command line ------------------------------------------------------------------------------------------------
+// --- socket and command line
+// ------------------------------------------------------------------------------------------------
 
 class IpcTest : public testing::Test {
  protected:
@@ -252,7 +256,8 @@ TEST_F(IpcTest, GarbageAndEndlessLinesCostTheConnectionAndNothingElse) {
 
 TEST_F(IpcTest, ASecondServerOnTheSameSocketIsRefused) {
   run();
-  IpcServer second(loop_, [](IpcConnection, std::string_view) {}, [](IpcConnection) {});
+  IpcServer second(
+      loop_, [](IpcConnection, std::string_view) {}, [](IpcConnection) {});
   const auto refused = second.listen(path());
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, config::ExitCode::AlreadyRunning);
@@ -274,7 +279,8 @@ TEST_F(IpcTest, TheSocketIsClosedToOthers) {
   EXPECT_EQ(std::filesystem::status(path()).permissions(), std::filesystem::perms(0660));
 }
 
-// --- state ---------------------------------------------------------------------------------------------------------------
+// --- state
+// ---------------------------------------------------------------------------------------------------------------
 
 TEST_F(IpcTest, StateComesBackAsItWasSaved) {
   const StateStore store((root_ / "state").string());

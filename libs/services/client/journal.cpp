@@ -106,7 +106,9 @@ std::string current_content(const std::string& path) {
 
 }  // namespace
 
-std::string_view to_string(FileKind kind) { return kKinds[static_cast<std::size_t>(kind)]; }
+std::string_view to_string(FileKind kind) {
+  return kKinds[static_cast<std::size_t>(kind)];
+}
 
 Journal::Journal(std::string state_directory) : directory_(std::move(state_directory)) {}
 

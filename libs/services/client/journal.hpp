@@ -39,10 +39,10 @@ struct JournalEntry {
 };
 
 enum class PlayBack : std::uint8_t {
-  Nothing,      ///< no journal
-  OtherOwner,   ///< a newer daemon's journal; left alone
+  Nothing,     ///< no journal
+  OtherOwner,  ///< a newer daemon's journal; left alone
   Restored,
-  LeftAlone,    ///< somebody else has written the file since; the journal is gone
+  LeftAlone,  ///< somebody else has written the file since; the journal is gone
 };
 
 class Journal {

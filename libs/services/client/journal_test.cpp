@@ -52,8 +52,9 @@ class JournalTest : public testing::Test {
 };
 
 TEST(ResolvConf, KeepsTheSearchListAndOptionsAndPutsOnlyOurServerIn) {
-  const auto before = ResolvConf::parse("# x\nnameserver 192.0.2.1\nnameserver fe80::1%eth0\nnameserver 2001:db8::1\n"
-                                        "domain a.b\nsearch c.d e.f\noptions ndots:2 edns0\n");
+  const auto before = ResolvConf::parse(
+      "# x\nnameserver 192.0.2.1\nnameserver fe80::1%eth0\nnameserver 2001:db8::1\n"
+      "domain a.b\nsearch c.d e.f\noptions ndots:2 edns0\n");
   EXPECT_THAT(before.servers, testing::ElementsAre(*IpAddress::parse("192.0.2.1"), *IpAddress::parse("2001:db8::1")));
   const std::string text = render_resolv_conf(*IpAddress::parse("100.96.0.2"), before);
   EXPECT_TRUE(is_ours(text));

@@ -55,6 +55,8 @@ std::string render_resolv_conf(const IpAddress& resolver, const ResolvConf& befo
   return text;
 }
 
-bool is_ours(std::string_view text) { return text.starts_with(kResolvConfMark); }
+bool is_ours(std::string_view text) {
+  return text.starts_with(kResolvConfMark);
+}
 
 }  // namespace postern::client

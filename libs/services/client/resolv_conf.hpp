@@ -10,15 +10,16 @@
 namespace postern::client {
 
 struct ResolvConf {
-  std::vector<IpAddress> servers;      ///< at most 8; zoned link-local addresses are left out
-  std::vector<std::string> search;     ///< the last `search` or `domain` line, as it stands
-  std::vector<std::string> options;    ///< `options` and `sortlist` lines, as they stand
+  std::vector<IpAddress> servers;    ///< at most 8; zoned link-local addresses are left out
+  std::vector<std::string> search;   ///< the last `search` or `domain` line, as it stands
+  std::vector<std::string> options;  ///< `options` and `sortlist` lines, as they stand
 
   [[nodiscard]] static ResolvConf parse(std::string_view text);
 };
 
 /// First line of every file that we install: how play-back knows it from somebody else's.
-inline constexpr std::string_view kResolvConfMark = "# Made by posternd. The file that was here comes back when it ends.";
+inline constexpr std::string_view kResolvConfMark =
+    "# Made by posternd. The file that was here comes back when it ends.";
 
 /// Ours: one nameserver (a plain file cannot send only some names to it, so our resolver passes the others on; a second
 /// one would be asked for private names too), the search list and options of before.

@@ -65,7 +65,8 @@ std::expected<ServerTarget, std::string> parse_server_target(std::string_view te
   }
   if (fragment.starts_with("ca=")) {
     target.trust.root_pin = parse_digest(fragment.substr(3));
-    if (!target.trust.root_pin) return std::unexpected("the digest behind #ca= is damaged: copy the whole enrolment URL");
+    if (!target.trust.root_pin)
+      return std::unexpected("the digest behind #ca= is damaged: copy the whole enrolment URL");
   }
   if (!fingerprint.empty()) {
     const auto digest = parse_digest(fingerprint);

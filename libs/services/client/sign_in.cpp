@@ -73,7 +73,8 @@ std::string sign(const identity::PrivateKey& key, const std::string& message) {
 
 std::expected<std::pair<Invitation, std::string>, Problem> ask_for_code(const ServerTarget& to,
                                                                         const identity::PrivateKey& key,
-                                                                        const std::string& device_name, int& interval_s) {
+                                                                        const std::string& device_name,
+                                                                        int& interval_s) {
   const Bytes& spki = key.public_key().spki();
   const std::string signature = sign(key, "postern-device-v1" + std::string(as_text(spki)) + device_name);
   const auto reply = post(to, "/oauth/device_authorization",
@@ -83,13 +84,14 @@ std::expected<std::pair<Invitation, std::string>, Problem> ask_for_code(const Se
                                 {"signature", signature}}));
   if (!reply) return std::unexpected(transport_problem(reply.error()));
   if (reply->status != 200) return std::unexpected(refusal(*reply, "to start a sign-in"));
-  Invitation invitation{text_field(reply->json, "verification_uri"), text_field(reply->json, "verification_uri_complete"),
-                        text_field(reply->json, "user_code"),
+  Invitation invitation{text_field(reply->json, "verification_uri"),
+                        text_field(reply->json, "verification_uri_complete"), text_field(reply->json, "user_code"),
                         static_cast<int>(number_field(reply->json, "expires_in", 300))};
   const std::string device_code = text_field(reply->json, "device_code");
   if (device_code.empty() || invitation.code.empty() || invitation.url.empty()) {
-    return std::unexpected(Problem{ExitCode::Failure, "the server's answer is no device authorization: is it a Postern "
-                                                      "server?"});
+    return std::unexpected(Problem{ExitCode::Failure,
+                                   "the server's answer is no device authorization: is it a Postern "
+                                   "server?"});
   }
   interval_s = static_cast<int>(std::clamp<std::int64_t>(number_field(reply->json, "interval", 5), 1, 60));
   return std::pair(std::move(invitation), device_code);
@@ -194,18 +196,20 @@ void SignInWorker::deliver(const std::shared_ptr<Run>& run, std::function<void()
 void SignInWorker::start(ServerTarget target, identity::PrivateKey key, std::string device_name,
                          SignInCallbacks callbacks) {
   const auto run = begin();
-  run->thread = std::thread([this, run, target = std::move(target), key = std::move(key), device_name = std::move(device_name),
-               callbacks = std::move(callbacks)]() mutable {
+  run->thread = std::thread([this, run, target = std::move(target), key = std::move(key),
+                             device_name = std::move(device_name), callbacks = std::move(callbacks)]() mutable {
     const EndMark mark{run->finished};
     const auto finish = [&](std::expected<SignIn, Problem> result) {
-      deliver(run, [done = callbacks.done, result = std::move(result)] { done(result); }, true);
+      deliver(
+          run, [done = callbacks.done, result = std::move(result)] { done(result); }, true);
     };
     target.server.fixed_addresses = look_up(target.server.host);
     int interval_s = 5;
     auto asked = ask_for_code(target, key, device_name, interval_s);
     if (!asked) return finish(std::unexpected(asked.error()));
     const int expires_in_s = asked->first.expires_in_s;
-    deliver(run, [invited = callbacks.invited, invitation = asked->first] { invited(invitation); }, false);
+    deliver(
+        run, [invited = callbacks.invited, invitation = asked->first] { invited(invitation); }, false);
     SignIn result{target.server, target.trust, "", "", "", false};
     for (int waited = 0; waited < expires_in_s; waited += interval_s) {
       if (!wait(run->cancelled, interval_s)) return;
@@ -236,7 +240,8 @@ void SignInWorker::start_sign_out(SignIn sign_in, identity::PrivateKey key, std:
       if (!reply) failure = reply.error();
       if (reply && reply->status != 200) failure = refusal(*reply, "to sign out").text;
     }
-    deliver(run, [done, failure] { done(failure); }, true);
+    deliver(
+        run, [done, failure] { done(failure); }, true);
   });
 }
 

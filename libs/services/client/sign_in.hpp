@@ -1,5 +1,5 @@
-// Signing in (RFC 8628, PROTOCOL.md §7) and signing out: blocking requests on a thread of their own, results as tasks of
-// the owner's loop. One at a time.
+// Signing in (RFC 8628, PROTOCOL.md §7) and signing out: blocking requests on a thread of their own, results as tasks
+// of the owner's loop. One at a time.
 #pragma once
 
 #include <atomic>

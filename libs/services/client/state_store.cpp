@@ -1,8 +1,8 @@
 #include "services/client/state_store.hpp"
 
-#include <nlohmann/json.hpp>
-
 #include <unistd.h>
+
+#include <nlohmann/json.hpp>
 
 #include "runtime/os/files.hpp"
 #include "services/client/json_fields.hpp"
@@ -14,7 +14,9 @@ namespace {
 constexpr std::size_t kSmallMax = 64 * 1024;
 constexpr std::size_t kNamesMax = 16 * 1024 * 1024;
 
-Problem unusable(const std::string& text) { return {config::ExitCode::StateUnusable, text}; }
+Problem unusable(const std::string& text) {
+  return {config::ExitCode::StateUnusable, text};
+}
 
 Problem problem_of(const runtime::FileError& error) {
   const bool denied = error.kind == runtime::FileErrorKind::NoPermission;
@@ -38,8 +40,9 @@ std::expected<std::optional<SignIn>, Problem> StateStore::load_sign_in() const {
   sign_in.server.host = text_field(json, "host");
   const std::int64_t port = number_field(json, "port");
   if (number_field(json, "version") != 1 || sign_in.server.host.empty() || port < 1 || port > 65'535) {
-    return std::unexpected(unusable(path("sign-in.json") + " is damaged or of a newer version: sign in again with `postern "
-                                                           "login` after removing it"));
+    return std::unexpected(unusable(path("sign-in.json") +
+                                    " is damaged or of a newer version: sign in again with `postern "
+                                    "login` after removing it"));
   }
   sign_in.server.port = static_cast<std::uint16_t>(port);
   const std::string pin = text_field(json, "root_pin");

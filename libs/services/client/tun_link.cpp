@@ -12,9 +12,12 @@ namespace {
 Problem problem_of(const runtime::TunError& error) {
   switch (error.kind) {
     case runtime::TunErrorKind::Missing:
-    case runtime::TunErrorKind::NoPermission: return {config::ExitCode::NotPermitted, error.text};
-    case runtime::TunErrorKind::Busy: return {config::ExitCode::AlreadyRunning, error.text};
-    case runtime::TunErrorKind::Failed: break;
+    case runtime::TunErrorKind::NoPermission:
+      return {config::ExitCode::NotPermitted, error.text};
+    case runtime::TunErrorKind::Busy:
+      return {config::ExitCode::AlreadyRunning, error.text};
+    case runtime::TunErrorKind::Failed:
+      break;
   }
   return {config::ExitCode::Failure, error.text};
 }
@@ -35,9 +38,10 @@ bool may_administer_network() {
 std::expected<void, Problem> TunLink::probe(const std::string& name) {
   // Asked first, because the kernel says "busy" about a name that is taken to whoever asks.
   if (!may_administer_network()) {
-    return std::unexpected(Problem{config::ExitCode::NotPermitted,
-                                   "the network device " + name + " cannot be made without CAP_NET_ADMIN: run posternd as a "
-                                   "system service, or give it that capability"});
+    return std::unexpected(
+        Problem{config::ExitCode::NotPermitted, "the network device " + name +
+                                                    " cannot be made without CAP_NET_ADMIN: run posternd as a "
+                                                    "system service, or give it that capability"});
   }
   const auto device = runtime::TunDevice::open(name);
   if (!device) return std::unexpected(problem_of(device.error()));

@@ -43,9 +43,8 @@ bool UpstreamDns::start(const resolver::UpstreamQuery& query) {
     return false;
   }
   const resolver::Ticket ticket = query.ticket;
-  loop_.add(fd, is_tcp ? EPOLLIN | EPOLLOUT : EPOLLIN, [this, ticket](std::uint32_t events) {
-    handle_ready(ticket, events);
-  });
+  loop_.add(fd, is_tcp ? EPOLLIN | EPOLLOUT : EPOLLIN,
+            [this, ticket](std::uint32_t events) { handle_ready(ticket, events); });
   exchanges_.emplace(ticket, std::move(exchange));
   return true;
 }
@@ -56,7 +55,8 @@ void UpstreamDns::handle_ready(resolver::Ticket ticket, std::uint32_t events) {
   Exchange& exchange = found->second;
   if (exchange.transport == wire::DnsTransport::Udp) return handle_datagrams(ticket, exchange);
   if ((events & EPOLLOUT) != 0 && !exchange.outgoing.empty()) {
-    const ssize_t sent = ::send(exchange.socket.get(), exchange.outgoing.data(), exchange.outgoing.size(), MSG_NOSIGNAL);
+    const ssize_t sent =
+        ::send(exchange.socket.get(), exchange.outgoing.data(), exchange.outgoing.size(), MSG_NOSIGNAL);
     if (sent < 0 && errno != EAGAIN) return forwarder_.handle_failure(loop_.now(), ticket);
     if (sent > 0) exchange.outgoing.erase(exchange.outgoing.begin(), exchange.outgoing.begin() + sent);
     if (exchange.outgoing.empty()) loop_.modify(exchange.socket.get(), EPOLLIN);

@@ -1,4 +1,5 @@
-// Sockets for the questions that the forwarder passes on: one for each try, so that every question has a port of its own.
+// Sockets for the questions that the forwarder passes on: one for each try, so that every question has a port of its
+// own.
 #pragma once
 
 #include <map>

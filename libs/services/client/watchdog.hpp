@@ -1,8 +1,8 @@
 // The process that puts the system back when the daemon dies, also by SIGKILL.
 //
 // It is the daemon's own program started again with a hidden verb, in a session of its own, holding the read end of a
-// pipe whose only write end the daemon has. The kernel closes that end when the daemon dies; the watchdog then plays the
-// journal back and ends. The daemon starts another one when it disappears.
+// pipe whose only write end the daemon has. The kernel closes that end when the daemon dies; the watchdog then plays
+// the journal back and ends. The daemon starts another one when it disappears.
 #pragma once
 
 #include <sys/types.h>
@@ -16,9 +16,9 @@
 namespace postern::client {
 
 struct WatchdogSpec {
-  std::string program;          ///< "/proc/self/exe"
+  std::string program;  ///< "/proc/self/exe"
   std::string state_directory;
-  std::string owner;            ///< JournalEntry::owner
+  std::string owner;  ///< JournalEntry::owner
 };
 
 /// The daemon's end. Destroying it closes the pipe: the watchdog plays back what is left and ends.

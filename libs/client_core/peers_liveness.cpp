@@ -1,0 +1,94 @@
+// Liveness of peers (DESIGN §5.3): when to ask, when to doubt, when to give up.
+#include <algorithm>
+
+#include "client_core/peers.hpp"
+
+namespace postern::client {
+
+/// Nobody else will say that an unlisted instance has gone.
+Duration Peers::quiet_ping(const Peer& peer) const {
+  return peer.listed ? config_.quiet_ping : 2 * config_.busy_ping;
+}
+
+void Peers::handle_unbound(Instant now, const RouteId& route) {
+  for (auto& [id, peer] : peers_) {
+    if (peer.stage != PeerStage::Ready || peer.instance.route != route) continue;
+    sessions_.ping(now, *peer.session);
+    peer.pinged = now;
+    note_written(now, id);
+  }
+}
+
+void Peers::note_written(Instant now, model::InstanceId id) {
+  const auto found = peers_.find(id);
+  if (found == peers_.end()) return;
+  found->second.written = now;
+  if (found->second.unanswered_since) return;
+  found->second.unanswered_since = now;
+  if (!next_tick_ || *next_tick_ > now + config_.busy_ping) next_tick_ = now + config_.busy_ping;
+}
+
+void Peers::check_liveness(Instant now, Peer& peer) {
+  const auto stats = sessions_.stats(*peer.session);
+  if (!stats) return;
+  peer.heard = std::max(peer.heard, stats->last_heard);
+  // A packet that was under way when something was written does not answer it: an answer takes a whole round trip.
+  const Instant answers_before = peer.heard - stats->smoothed_rtt * 3 / 4;
+  if (peer.unanswered_since && *peer.unanswered_since < answers_before) {
+    peer.unanswered_since = peer.written >= answers_before ? std::optional(peer.written) : std::nullopt;
+  }
+  const bool has_answered = !peer.unanswered_since || now - *peer.unanswered_since < config_.silence_max;
+  if (has_answered) peer.suspect = false;
+
+  const bool is_quiet = peer.flows > 0 && now - peer.heard >= quiet_ping(peer);
+  const bool is_waiting = peer.unanswered_since && now - *peer.unanswered_since >= config_.busy_ping;
+  // A suspect peer is asked less often: it may be gone for hours while flows wait for it.
+  const Duration interval = peer.suspect ? 5 * config_.busy_ping : config_.busy_ping;
+  if ((is_quiet || is_waiting) && (peer.flows > 0 || !peer.listed) && now - peer.pinged >= interval) {
+    sessions_.ping(now, *peer.session);
+    peer.pinged = now;
+    if (!peer.unanswered_since) peer.unanswered_since = now;
+    peer.written = now;
+  }
+  if (!peer.unanswered_since || now - *peer.unanswered_since < config_.silence_max) return;
+  if (!peer.listed && now - *peer.unanswered_since >= config_.gone_silence) return fail(now, peer, "it is gone");
+  if (peer.suspect) return;
+  peer.suspect = true;
+  events_.emplace_back(std::in_place_type<PeerSuspect>, peer.instance.id);
+}
+
+void Peers::handle_timeout(Instant now) {
+  if (!next_tick_ || now < *next_tick_) return;
+  for (auto& [id, peer] : peers_) {
+    if (!peer.session) continue;
+    if (peer.stage == PeerStage::Ready) {
+      check_liveness(now, peer);
+    } else if (now - peer.since >= config_.ready_deadline) {
+      fail(now, peer, "it did not answer");
+    }
+  }
+  schedule();
+}
+
+std::optional<Instant> Peers::deadline_of(const Peer& peer) const {
+  if (!peer.session) return std::nullopt;
+  if (peer.stage != PeerStage::Ready) return peer.since + config_.ready_deadline;
+  if (peer.flows == 0 && peer.listed && !peer.unanswered_since) return std::nullopt;
+  if (!peer.unanswered_since) return peer.heard + quiet_ping(peer);
+  const Instant silent = *peer.unanswered_since + config_.silence_max;
+  const Duration interval = peer.suspect ? 5 * config_.busy_ping : config_.busy_ping;
+  const Instant ping = std::max(*peer.unanswered_since + config_.busy_ping, peer.pinged + interval);
+  const bool is_pinged = peer.flows > 0 || !peer.listed;
+  if (peer.suspect) return is_pinged ? std::optional(ping) : std::nullopt;
+  return is_pinged ? std::min(silent, ping) : silent;
+}
+
+void Peers::schedule() {
+  next_tick_.reset();
+  for (const auto& [id, peer] : peers_) {
+    const auto deadline = deadline_of(peer);
+    if (deadline && (!next_tick_ || *deadline < *next_tick_)) next_tick_ = deadline;
+  }
+}
+
+}  // namespace postern::client
