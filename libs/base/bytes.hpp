@@ -26,7 +26,9 @@ using Digest = std::array<std::uint8_t, 32>;
 [[nodiscard]] inline std::string_view as_text(ByteView bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
-[[nodiscard]] inline Bytes to_bytes(ByteView bytes) { return {bytes.begin(), bytes.end()}; }
+[[nodiscard]] inline Bytes to_bytes(ByteView bytes) {
+  return {bytes.begin(), bytes.end()};
+}
 
 /// Compares in time that depends only on the lengths: for MACs, tokens and every other secret.
 [[nodiscard]] bool equal_constant_time(ByteView left, ByteView right);

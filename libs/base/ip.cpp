@@ -88,9 +88,13 @@ bool IpPrefix::contains(const IpAddress& address) const {
   return address.family() == address_.family() && same_leading_bits(address.bytes(), address_.bytes(), length_);
 }
 
-bool IpPrefix::overlaps(const IpPrefix& other) const { return contains(other.address_) || other.contains(address_); }
+bool IpPrefix::overlaps(const IpPrefix& other) const {
+  return contains(other.address_) || other.contains(address_);
+}
 
-std::string IpPrefix::to_string() const { return address_.to_string() + "/" + std::to_string(length_); }
+std::string IpPrefix::to_string() const {
+  return address_.to_string() + "/" + std::to_string(length_);
+}
 
 std::optional<SocketAddress> SocketAddress::parse(std::string_view text) {
   const auto colon = text.rfind(':');

@@ -31,8 +31,14 @@ using WallTime = std::chrono::sys_time<std::chrono::milliseconds>;
   return Instant{Duration{static_cast<std::int64_t>(nanoseconds)}};
 }
 
-[[nodiscard]] constexpr std::int64_t to_unix_ms(WallTime time) { return time.time_since_epoch().count(); }
-[[nodiscard]] constexpr WallTime from_unix_ms(std::int64_t ms) { return WallTime{std::chrono::milliseconds{ms}}; }
-[[nodiscard]] constexpr std::int64_t to_unix_seconds(WallTime time) { return to_unix_ms(time) / 1000; }
+[[nodiscard]] constexpr std::int64_t to_unix_ms(WallTime time) {
+  return time.time_since_epoch().count();
+}
+[[nodiscard]] constexpr WallTime from_unix_ms(std::int64_t ms) {
+  return WallTime{std::chrono::milliseconds{ms}};
+}
+[[nodiscard]] constexpr std::int64_t to_unix_seconds(WallTime time) {
+  return to_unix_ms(time) / 1000;
+}
 
 }  // namespace postern

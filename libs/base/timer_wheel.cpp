@@ -136,9 +136,7 @@ std::optional<std::uint64_t> TimerWheel::poll(Instant now) {
 }
 
 std::optional<Instant> TimerWheel::next_timeout() const {
-  const auto at = [](std::uint64_t tick) {
-    return Instant{Duration{static_cast<std::int64_t>(tick) * kTick.count()}};
-  };
+  const auto at = [](std::uint64_t tick) { return Instant{Duration{static_cast<std::int64_t>(tick) * kTick.count()}}; };
   if (lists_[kExpired].first != kNone) return at(current_);
   const auto event = next_event();
   if (!event) return std::nullopt;

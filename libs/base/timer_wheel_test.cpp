@@ -12,7 +12,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-Instant at(Duration since_start) { return Instant{since_start}; }
+Instant at(Duration since_start) {
+  return Instant{since_start};
+}
 
 TEST(TimerWheel, HasNothingToDoWhenNothingIsArmed) {
   TimerWheel wheel;

@@ -28,20 +28,53 @@ namespace postern::controller {
 // --- commands ------------------------------------------------------------------------------------------------------
 
 /// Things are named by people: a reference is a name, an e-mail address or a decimal id.
-struct CreateUser { std::string email; std::string password_hash; UserRole role = UserRole::Member; };
-struct SetPassword { std::string user; std::string password_hash; };
-struct SetUserState { std::string user; UserState state; };
-struct DeleteUser { std::string user; };
-struct CreateGroup { std::string name; };
-struct DeleteGroup { std::string group; };
-struct AddToGroup { std::string group; std::string user; };
-struct RemoveFromGroup { std::string group; std::string user; };
-struct CreateRemoteNetwork { std::string name; };
-struct DeleteRemoteNetwork { std::string remote_network; };
-struct CreateConnector { std::string name; std::string remote_network; };
-struct DeleteConnector { std::string connector; };
+struct CreateUser {
+  std::string email;
+  std::string password_hash;
+  UserRole role = UserRole::Member;
+};
+struct SetPassword {
+  std::string user;
+  std::string password_hash;
+};
+struct SetUserState {
+  std::string user;
+  UserState state;
+};
+struct DeleteUser {
+  std::string user;
+};
+struct CreateGroup {
+  std::string name;
+};
+struct DeleteGroup {
+  std::string group;
+};
+struct AddToGroup {
+  std::string group;
+  std::string user;
+};
+struct RemoveFromGroup {
+  std::string group;
+  std::string user;
+};
+struct CreateRemoteNetwork {
+  std::string name;
+};
+struct DeleteRemoteNetwork {
+  std::string remote_network;
+};
+struct CreateConnector {
+  std::string name;
+  std::string remote_network;
+};
+struct DeleteConnector {
+  std::string connector;
+};
 /// The result carries the pair, once. Regenerating cuts off everything that used the old pair.
-struct GenerateConnectorTokens { std::string connector; };
+struct GenerateConnectorTokens {
+  std::string connector;
+};
 struct CreateResource {
   std::string name;
   std::string remote_network;
@@ -56,12 +89,29 @@ struct UpdateResource {
   std::optional<std::vector<std::string>> aliases;
   std::optional<std::string> tcp_ports;
 };
-struct DeleteResource { std::string resource; };
+struct DeleteResource {
+  std::string resource;
+};
 /// Exactly one of group and user is not empty.
-struct GrantAccess { std::string resource; std::string group; std::string user; };
-struct RevokeAccess { std::string resource; std::string group; std::string user; };
-struct EnrolDevice { std::string user; std::string device_name; Bytes public_key; WallTime signed_in_until; };
-struct DeleteDevice { std::string device; };
+struct GrantAccess {
+  std::string resource;
+  std::string group;
+  std::string user;
+};
+struct RevokeAccess {
+  std::string resource;
+  std::string group;
+  std::string user;
+};
+struct EnrolDevice {
+  std::string user;
+  std::string device_name;
+  Bytes public_key;
+  WallTime signed_in_until;
+};
+struct DeleteDevice {
+  std::string device;
+};
 
 using Command = std::variant<CreateUser, SetPassword, SetUserState, DeleteUser, CreateGroup, DeleteGroup, AddToGroup,
                              RemoveFromGroup, CreateRemoteNetwork, DeleteRemoteNetwork, CreateConnector,
@@ -151,7 +201,7 @@ struct ControllerKeys {
 };
 
 struct AgentStatus {
-  std::uint64_t id = 0;             ///< device or instance id
+  std::uint64_t id = 0;  ///< device or instance id
   wire::AgentRole role = wire::AGENT_ROLE_UNSPECIFIED;
   std::string address;
   WallTime connected_at;
@@ -164,7 +214,7 @@ struct ControllerCounters {
   std::uint64_t unauthenticated_closed = 0;  ///< did not prove a key in time, or the bound was reached
   std::uint64_t silent_closed = 0;
   std::uint64_t denied = 0;
-  std::uint64_t ignored_messages = 0;        ///< unknown, out of place, or of a connection that is gone
+  std::uint64_t ignored_messages = 0;  ///< unknown, out of place, or of a connection that is gone
 };
 
 class Controller {

@@ -20,9 +20,9 @@ enum class UserState : std::uint8_t { Active = 1, Disabled = 2 };
 
 struct NetworkRecord {
   model::NetworkId id;
-  std::string slug;          ///< [a-z0-9-]{1,63}
+  std::string slug;  ///< [a-z0-9-]{1,63}
   std::string display_name;
-  std::string url;           ///< "https://203.0.113.10" or with a port
+  std::string url;                   ///< "https://203.0.113.10" or with a port
   std::string root_certificate_pem;  ///< empty with a public certificate
   std::uint64_t policy_version = 1;
   /// One counter gives the ids of all things of this Network, so that an id is never used again, for any kind.
@@ -32,8 +32,8 @@ struct NetworkRecord {
 };
 struct UserRecord {
   model::UserId id;
-  std::string email;         ///< folded to lower case
-  std::string password_hash; ///< argon2id in its encoded form, empty when none is set
+  std::string email;          ///< folded to lower case
+  std::string password_hash;  ///< argon2id in its encoded form, empty when none is set
   UserRole role = UserRole::Member;
   UserState state = UserState::Active;
   WallTime created_at;
@@ -42,7 +42,7 @@ struct UserRecord {
 struct GroupRecord {
   model::GroupId id;
   std::string name;
-  bool everyone = false;     ///< the system group that holds every active user
+  bool everyone = false;  ///< the system group that holds every active user
   bool operator==(const GroupRecord&) const = default;
 };
 struct MembershipRecord {
@@ -60,7 +60,7 @@ struct ConnectorRecord {
   model::RemoteNetworkId remote_network;
   std::string name;
   std::uint32_t instances_max = 2;
-  std::uint64_t token_generation = 0;        ///< 0: no tokens yet; grows when they are regenerated
+  std::uint64_t token_generation = 0;  ///< 0: no tokens yet; grows when they are regenerated
   Digest refresh_token_digest{};
   bool operator==(const ConnectorRecord&) const = default;
 };
@@ -69,7 +69,7 @@ struct InstanceRecord {
   model::InstanceId id;
   model::ConnectorId connector;
   std::uint64_t token_generation = 0;
-  Bytes public_key;                          ///< DER SPKI
+  Bytes public_key;  ///< DER SPKI
   std::string hostname;
   WallTime enrolled_at;
   bool operator==(const InstanceRecord&) const = default;
@@ -78,9 +78,9 @@ struct DeviceRecord {
   model::DeviceId id;
   model::UserId user;
   std::string name;
-  Bytes public_key;                          ///< DER SPKI
+  Bytes public_key;  ///< DER SPKI
   WallTime enrolled_at;
-  WallTime signed_in_until;                  ///< after this the person signs in again
+  WallTime signed_in_until;  ///< after this the person signs in again
   bool operator==(const DeviceRecord&) const = default;
 };
 struct ResourceRecord {
@@ -112,9 +112,9 @@ struct SecretRecord {
   bool operator==(const SecretRecord&) const = default;
 };
 
-using Record = std::variant<NetworkRecord, UserRecord, GroupRecord, MembershipRecord, RemoteNetworkRecord,
-                            ConnectorRecord, InstanceRecord, DeviceRecord, ResourceRecord, AccessRecord,
-                            RevocationRecord, SecretRecord>;
+using Record =
+    std::variant<NetworkRecord, UserRecord, GroupRecord, MembershipRecord, RemoteNetworkRecord, ConnectorRecord,
+                 InstanceRecord, DeviceRecord, ResourceRecord, AccessRecord, RevocationRecord, SecretRecord>;
 
 struct Upsert {
   Record record;

@@ -13,10 +13,10 @@
 namespace postern::identity {
 
 enum class KeyError : std::uint8_t {
-  Malformed,      ///< not the DER or PEM that was expected
-  WrongCurve,     ///< not a named-curve P-256 key
+  Malformed,   ///< not the DER or PEM that was expected
+  WrongCurve,  ///< not a named-curve P-256 key
   BadSignature,
-  Internal,       ///< OpenSSL refused (out of memory)
+  Internal,  ///< OpenSSL refused (out of memory)
 };
 
 /// A public key as DER SubjectPublicKeyInfo. A value: copies share the parsed key.

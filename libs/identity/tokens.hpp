@@ -32,7 +32,7 @@ enum class TokenError : std::uint8_t {
   WrongIssuer,
   NotYetValid,
   Expired,
-  WrongKey,        ///< `cnf` is not the peer's key
+  WrongKey,  ///< `cnf` is not the peer's key
 };
 [[nodiscard]] std::string_view to_string(TokenError error);
 
@@ -74,7 +74,7 @@ struct AccessToken {
   std::uint64_t connector_id = 0;
   std::uint64_t remote_network_id = 0;
   std::string url;
-  std::string ca;   ///< base64url digest of the root key, empty with a public certificate
+  std::string ca;  ///< base64url digest of the root key, empty with a public certificate
   std::string jti;
   std::int64_t issued_at = 0;
   std::int64_t expires_at = 0;
@@ -108,9 +108,9 @@ struct RelayTicket {
   RouteId route;
   RelayRole role = RelayRole::Client;
   std::array<std::uint8_t, 32> mac_key{};
-  std::int64_t not_before = 0;          ///< Unix seconds
+  std::int64_t not_before = 0;  ///< Unix seconds
   std::uint32_t lifetime_s = 0;
-  std::uint64_t rate_bytes_per_s = 0;   ///< 0: no limit
+  std::uint64_t rate_bytes_per_s = 0;  ///< 0: no limit
 };
 using SealKey = std::array<std::uint8_t, 32>;
 [[nodiscard]] Bytes seal_ticket(const RelayTicket& ticket, const SealKey& key, std::string_view relay_name,

@@ -4,8 +4,8 @@
 
 #include <cstdint>
 #include <expected>
-#include <map>
 #include <functional>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -34,11 +34,11 @@ class ResourceTable {
 
   /// PROTOCOL.md §4.5 steps 4 and 5 for TCP. An alias counts as a name of its resource.
   [[nodiscard]] std::expected<const model::Resource*, TableRefusal> check_tcp(model::ResourceId id,
-                                                                             const model::DnsName& host,
-                                                                             std::uint16_t port) const;
+                                                                              const model::DnsName& host,
+                                                                              std::uint16_t port) const;
   [[nodiscard]] std::expected<const model::Resource*, TableRefusal> check_tcp(model::ResourceId id,
-                                                                             const IpAddress& address,
-                                                                             std::uint16_t port) const;
+                                                                              const IpAddress& address,
+                                                                              std::uint16_t port) const;
   /// True when some resource names this very address as a single IP.
   [[nodiscard]] bool names_literally(const IpAddress& address) const;
 

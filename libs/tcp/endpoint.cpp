@@ -81,7 +81,6 @@ class Endpoint::Impl {
   std::deque<SlabHandle> output_;
   /// Oldest first; entries of flows that have ended are skipped.
   std::deque<SlabHandle> time_waits_;
-
 };
 
 // --- from the device -------------------------------------------------------------------------------------------------
@@ -252,11 +251,21 @@ bool Endpoint::Impl::evict_time_wait() {
 Endpoint::Endpoint(EndpointConfig config) : impl_(std::make_unique<Impl>(config)) {}
 Endpoint::~Endpoint() = default;
 
-void Endpoint::handle_packet(Instant now, ByteView vnet, Slice packet) { impl_->handle_packet(now, vnet, packet); }
-void Endpoint::handle_timeout(Instant now) { impl_->handle_timeout(now); }
-std::optional<Instant> Endpoint::next_timeout() const { return impl_->timers_.next_timeout(); }
-std::optional<Event> Endpoint::poll_event() { return impl_->events_.pop(); }
-bool Endpoint::poll_packet(Instant now, Packet& packet) { return impl_->poll_packet(now, packet); }
+void Endpoint::handle_packet(Instant now, ByteView vnet, Slice packet) {
+  impl_->handle_packet(now, vnet, packet);
+}
+void Endpoint::handle_timeout(Instant now) {
+  impl_->handle_timeout(now);
+}
+std::optional<Instant> Endpoint::next_timeout() const {
+  return impl_->timers_.next_timeout();
+}
+std::optional<Event> Endpoint::poll_event() {
+  return impl_->events_.pop();
+}
+bool Endpoint::poll_packet(Instant now, Packet& packet) {
+  return impl_->poll_packet(now, packet);
+}
 
 std::optional<Packet> Endpoint::poll_packet(Instant now) {
   std::optional<Packet> packet(std::in_place);
@@ -303,7 +312,9 @@ void Endpoint::grant(FlowId id, std::size_t bytes) {
   impl_->settle(*flow);
 }
 
-std::size_t Endpoint::flows() const { return impl_->table_.size() - impl_->time_wait_count_; }
+std::size_t Endpoint::flows() const {
+  return impl_->table_.size() - impl_->time_wait_count_;
+}
 
 std::optional<FlowStats> Endpoint::stats(FlowId id) const {
   const Flow* flow = impl_->find(id);

@@ -23,7 +23,9 @@ constexpr std::uint8_t kSynAcksMax = 6;
 constexpr std::size_t kIpPacketMax = 65535;
 constexpr std::size_t kTcpHeader = 20;
 
-constexpr std::uint16_t bit(FlowState state) { return static_cast<std::uint16_t>(1U << static_cast<unsigned>(state)); }
+constexpr std::uint16_t bit(FlowState state) {
+  return static_cast<std::uint16_t>(1U << static_cast<unsigned>(state));
+}
 
 /// Row: from; set: to. Closed is reachable from everywhere.
 constexpr std::array<std::uint16_t, static_cast<std::size_t>(FlowState::kCount)> kMoves = {
@@ -67,7 +69,9 @@ Flow::Flow(SlabHandle handle, const Segment& syn, std::uint64_t hash, const Flow
   std::copy_n(syn.packet.begin(), held_syn_->size, held_syn_->bytes.begin());
 }
 
-FlowStats Flow::stats() const { return {tuple_, bytes_received_, bytes_acknowledged_, send_.repeats()}; }
+FlowStats Flow::stats() const {
+  return {tuple_, bytes_received_, bytes_acknowledged_, send_.repeats()};
+}
 
 ByteView Flow::held_syn() const {
   return held_syn_ ? ByteView(held_syn_->bytes).first(held_syn_->size) : ByteView();

@@ -103,8 +103,8 @@ std::optional<DropReason> Flow::handle_acknowledgment(const Segment& segment, In
     if (finish_after_handshake_) finish(now);
     return std::nullopt;
   }
-  const auto result = send_.acknowledge(
-      {segment.sequence, segment.acknowledgment, segment.window, segment.length() > 0}, now);
+  const auto result =
+      send_.acknowledge({segment.sequence, segment.acknowledgment, segment.window, segment.length() > 0}, now);
   if (result.verdict == AckVerdict::Unsent || result.verdict == AckVerdict::Ancient) {
     challenge(now);
     return DropReason::OutOfWindow;

@@ -126,8 +126,7 @@ inline void check_segmentation(const wire::VnetHeader& vnet, const Seen& seen, s
     EXPECT_EQ(vnet.gso_size, 0);
     return;
   }
-  EXPECT_EQ(vnet.gso,
-            seen.source.is_v4() ? wire::VnetHeader::Gso::TcpV4 : wire::VnetHeader::Gso::TcpV6);
+  EXPECT_EQ(vnet.gso, seen.source.is_v4() ? wire::VnetHeader::Gso::TcpV4 : wire::VnetHeader::Gso::TcpV6);
   EXPECT_EQ(vnet.header_size, headers);
   EXPECT_GT(seen.payload.size(), vnet.gso_size);
 }

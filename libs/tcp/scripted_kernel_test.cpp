@@ -18,7 +18,9 @@ struct Weather {
   std::uint32_t receive_window = 2U << 20;
 };
 
-void PrintTo(const Weather& weather, std::ostream* out) { *out << weather.name; }
+void PrintTo(const Weather& weather, std::ostream* out) {
+  *out << weather.name;
+}
 
 class Transfers : public testing::TestWithParam<Weather> {};
 
@@ -43,29 +45,40 @@ KernelKnobs kernel_with(std::uint32_t initial, std::uint32_t receive_buffer, std
   return knobs;
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Weathers, Transfers,
-    testing::Values(
-        Weather{"clear", tuple_v4(), {}, {1, 0, 0, 0ns, 10 * kMiB, 10 * kMiB, 0ns}},
-        Weather{"clear_v6", tuple_v6(), {}, {2, 0, 0, 0ns, 10 * kMiB, 10 * kMiB, 0ns}},
-        Weather{"loss", tuple_v4(), {}, {3, 20, 0, 0ns, 10 * kMiB, 10 * kMiB, 0ns}},
-        Weather{"loss_v6", tuple_v6(), {}, {4, 20, 0, 0ns, 10 * kMiB, 10 * kMiB, 0ns}},
-        Weather{"heavy_loss", tuple_v4(), {}, {5, 200, 0, 0ns, kMiB, kMiB, 0ns}},
-        Weather{"doubles", tuple_v4(), {}, {6, 0, 200, 0ns, 4 * kMiB, 4 * kMiB, 0ns}},
-        Weather{"reordering", tuple_v4(), {}, {7, 0, 0, 100us, kMiB, kMiB, 0ns}},
-        Weather{"everything", tuple_v4(), {}, {8, 30, 30, 50us, kMiB, kMiB, 0ns}},
-        Weather{"sequence_numbers_wrap", tuple_v4(), kernel_with(0xfff00000U, kMiB, 5, 1460),
-                {9, 10, 10, 0ns, 4 * kMiB, 4 * kMiB, 0ns}},
-        Weather{"stalls", tuple_v4(), kernel_with(5, 100'000, 2, 1460), {10, 0, 0, 0ns, 4 * kMiB, 4 * kMiB, 700ms},
-                200'000},
-        Weather{"stalls_with_loss", tuple_v4(), kernel_with(5, 100'000, 2, 1460),
-                {11, 30, 0, 0ns, 2 * kMiB, 2 * kMiB, 700ms}, 200'000},
-        Weather{"tiny_windows", tuple_v4(), kernel_with(5, 5'000, 0, 536), {12, 5, 0, 0ns, kMiB / 4, kMiB / 4, 0ns},
-                3'000},
-        Weather{"only_down", tuple_v4(), {}, {13, 10, 0, 0ns, 0, 4 * kMiB, 0ns}},
-        Weather{"only_up", tuple_v4(), {}, {14, 10, 0, 0ns, 4 * kMiB, 0, 0ns}},
-        Weather{"nothing", tuple_v4(), {}, {15, 100, 0, 0ns, 0, 0, 0ns}}),
-    [](const testing::TestParamInfo<Weather>& weather) { return std::string(weather.param.name); });
+INSTANTIATE_TEST_SUITE_P(Weathers, Transfers,
+                         testing::Values(Weather{"clear", tuple_v4(), {}, {1, 0, 0, 0ns, 10 * kMiB, 10 * kMiB, 0ns}},
+                                         Weather{"clear_v6", tuple_v6(), {}, {2, 0, 0, 0ns, 10 * kMiB, 10 * kMiB, 0ns}},
+                                         Weather{"loss", tuple_v4(), {}, {3, 20, 0, 0ns, 10 * kMiB, 10 * kMiB, 0ns}},
+                                         Weather{"loss_v6", tuple_v6(), {}, {4, 20, 0, 0ns, 10 * kMiB, 10 * kMiB, 0ns}},
+                                         Weather{"heavy_loss", tuple_v4(), {}, {5, 200, 0, 0ns, kMiB, kMiB, 0ns}},
+                                         Weather{"doubles", tuple_v4(), {}, {6, 0, 200, 0ns, 4 * kMiB, 4 * kMiB, 0ns}},
+                                         Weather{"reordering", tuple_v4(), {}, {7, 0, 0, 100us, kMiB, kMiB, 0ns}},
+                                         Weather{"everything", tuple_v4(), {}, {8, 30, 30, 50us, kMiB, kMiB, 0ns}},
+                                         Weather{"sequence_numbers_wrap",
+                                                 tuple_v4(),
+                                                 kernel_with(0xfff00000U, kMiB, 5, 1460),
+                                                 {9, 10, 10, 0ns, 4 * kMiB, 4 * kMiB, 0ns}},
+                                         Weather{"stalls",
+                                                 tuple_v4(),
+                                                 kernel_with(5, 100'000, 2, 1460),
+                                                 {10, 0, 0, 0ns, 4 * kMiB, 4 * kMiB, 700ms},
+                                                 200'000},
+                                         Weather{"stalls_with_loss",
+                                                 tuple_v4(),
+                                                 kernel_with(5, 100'000, 2, 1460),
+                                                 {11, 30, 0, 0ns, 2 * kMiB, 2 * kMiB, 700ms},
+                                                 200'000},
+                                         Weather{"tiny_windows",
+                                                 tuple_v4(),
+                                                 kernel_with(5, 5'000, 0, 536),
+                                                 {12, 5, 0, 0ns, kMiB / 4, kMiB / 4, 0ns},
+                                                 3'000},
+                                         Weather{"only_down", tuple_v4(), {}, {13, 10, 0, 0ns, 0, 4 * kMiB, 0ns}},
+                                         Weather{"only_up", tuple_v4(), {}, {14, 10, 0, 0ns, 4 * kMiB, 0, 0ns}},
+                                         Weather{"nothing", tuple_v4(), {}, {15, 100, 0, 0ns, 0, 0, 0ns}}),
+                         [](const testing::TestParamInfo<Weather>& weather) {
+                           return std::string(weather.param.name);
+                         });
 
 TEST(ScriptedKernel, EndsWellWithEverySeed) {
   for (std::uint64_t seed = 100; seed < 160; ++seed) {

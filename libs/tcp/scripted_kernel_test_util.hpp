@@ -37,8 +37,13 @@ class ScriptedKernel {
   static constexpr std::uint16_t kSynWindow = 64240;
 
   ScriptedKernel(FlowTuple tuple, KernelKnobs knobs, SeededRandom& random)
-      : tuple_(tuple), knobs_(knobs), random_(random), initial_(knobs.initial), next_(initial_ + 1),
-        acknowledged_(initial_ + 1), newest_(next_) {}
+      : tuple_(tuple),
+        knobs_(knobs),
+        random_(random),
+        initial_(knobs.initial),
+        next_(initial_ + 1),
+        acknowledged_(initial_ + 1),
+        newest_(next_) {}
 
   /// Packets may overtake each other.
   bool reorders = false;
@@ -299,9 +304,7 @@ class World {
     if (random.below(1000) < knobs_.doubled) wire.emplace(now + delay(), packet);
     wire.emplace(now + delay(), std::move(packet));
   }
-  [[nodiscard]] bool is_stalled() const {
-    return knobs_.stall > 0ns && (now - Instant{}) / knobs_.stall % 2 == 0;
-  }
+  [[nodiscard]] bool is_stalled() const { return knobs_.stall > 0ns && (now - Instant{}) / knobs_.stall % 2 == 0; }
   void handle(Incoming& event) {
     flow_ = event.flow;
     endpoint.accept(now, event.flow);

@@ -46,8 +46,7 @@ void write_segment(const FlowTuple& tuple, const SegmentPlan& plan, Packet& pack
   const IpAddress& destination = tuple.local.ip;
   const std::size_t ip_header = wire::write_ip_header(headers, source, destination, kTcp, segment);
   write_tcp_header(headers.subspan(ip_header, tcp_header), tuple, plan);
-  const std::uint16_t seed =
-      wire::ChecksumSum().add_pseudo_header(source, destination, kTcp, segment).folded();
+  const std::uint16_t seed = wire::ChecksumSum().add_pseudo_header(source, destination, kTcp, segment).folded();
   store_u16(&packet.headers[ip_header + wire::TcpView::kChecksumOffset], seed);
   packet.headers_size = ip_header + tcp_header;
   packet.payload_slices = plan.payload_slices;

@@ -122,8 +122,8 @@ std::optional<DataPlan> SendSide::plan_new(std::size_t payload_max, std::size_t 
   const std::size_t size = std::min({static_cast<std::size_t>(unsent), allowed, payload_max});
   if (size == 0) return std::nullopt;
   // Silly windows (RFC 9293 §3.8.6.2.1): small pieces only at the end of the data, or by the timer.
-  const bool is_silly = size == allowed && size < static_cast<std::size_t>(unsent) && size < mss_ &&
-                        size < window_max_ / 2 && !probe_;
+  const bool is_silly =
+      size == allowed && size < static_cast<std::size_t>(unsent) && size < mss_ && size < window_max_ / 2 && !probe_;
   if (is_silly) return std::nullopt;
   return plan_at(next_, queue_->gatherable(static_cast<std::size_t>(next_ - unacknowledged_), size, slices_max));
 }

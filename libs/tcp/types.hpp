@@ -32,26 +32,26 @@ struct FlowStats {
 
 /// How a connection attempt is answered (DESIGN rule 5, "Truth").
 enum class Refusal : std::uint8_t {
-  Reset,                 ///< RST: ECONNREFUSED
-  HostUnreachable,       ///< ICMP host unreachable / ICMPv6 address unreachable: EHOSTUNREACH
-  NetworkUnreachable,    ///< ENETUNREACH
-  AdminProhibited,       ///< ICMP 3/13, ICMPv6 1/1: EHOSTUNREACH / EACCES
-  Silence,               ///< nothing: the application's own timer runs
+  Reset,               ///< RST: ECONNREFUSED
+  HostUnreachable,     ///< ICMP host unreachable / ICMPv6 address unreachable: EHOSTUNREACH
+  NetworkUnreachable,  ///< ENETUNREACH
+  AdminProhibited,     ///< ICMP 3/13, ICMPv6 1/1: EHOSTUNREACH / EACCES
+  Silence,             ///< nothing: the application's own timer runs
 };
 
 enum class DropReason : std::uint8_t {
-  NotTcp,          ///< other protocols are the owner's business
-  Truncated,       ///< headers do not fit, or lengths disagree
-  BadChecksum,     ///< only where the kernel did not say NEEDS_CSUM or DATA_VALID
-  BadFlags,        ///< SYN+FIN and the like
-  NoFlow,          ///< segment for no flow (answered with RST unless it is one)
-  OutOfWindow,     ///< answered with an ACK (RFC 9293 §3.10.7.4), challenge ACKs are rate-limited
-  FlowLimit,       ///< table full: SYN answered with RST
-  BufferLimit,     ///< receive window overrun
-  OutOfOrder,      ///< a gap before it: dropped, answered with a duplicate ACK (on a TUN only after a loss)
-  Fragment,        ///< a piece of a fragmented packet; kernels do not fragment TCP
-  BadAddress,      ///< from or to multicast, broadcast, unspecified (RFC 9293 §3.9.2.3)
-  ReplyLimit,      ///< a reset or refusal that found its queue full
+  NotTcp,       ///< other protocols are the owner's business
+  Truncated,    ///< headers do not fit, or lengths disagree
+  BadChecksum,  ///< only where the kernel did not say NEEDS_CSUM or DATA_VALID
+  BadFlags,     ///< SYN+FIN and the like
+  NoFlow,       ///< segment for no flow (answered with RST unless it is one)
+  OutOfWindow,  ///< answered with an ACK (RFC 9293 §3.10.7.4), challenge ACKs are rate-limited
+  FlowLimit,    ///< table full: SYN answered with RST
+  BufferLimit,  ///< receive window overrun
+  OutOfOrder,   ///< a gap before it: dropped, answered with a duplicate ACK (on a TUN only after a loss)
+  Fragment,     ///< a piece of a fragmented packet; kernels do not fragment TCP
+  BadAddress,   ///< from or to multicast, broadcast, unspecified (RFC 9293 §3.9.2.3)
+  ReplyLimit,   ///< a reset or refusal that found its queue full
   kCount
 };
 

@@ -17,10 +17,10 @@ namespace postern::wire {
 enum class IpProtocol : std::uint8_t { Icmp = 1, Tcp = 6, Udp = 17, IcmpV6 = 58 };
 
 enum class PacketError : std::uint8_t {
-  Truncated,     ///< fewer bytes than the headers say
-  BadVersion,    ///< neither 4 nor 6
-  BadHeader,     ///< a length below its minimum, or a chain of extension headers without end
-  BadChecksum,   ///< IPv4 header
+  Truncated,    ///< fewer bytes than the headers say
+  BadVersion,   ///< neither 4 nor 6
+  BadHeader,    ///< a length below its minimum, or a chain of extension headers without end
+  BadChecksum,  ///< IPv4 header
 };
 
 // --- IP ------------------------------------------------------------------------------------------------------------
@@ -132,13 +132,19 @@ struct IcmpView {
 };
 
 /// Types of echo messages: RFC 792 and RFC 4443.
-[[nodiscard]] constexpr std::uint8_t echo_request_type(IpFamily family) { return family == IpFamily::V4 ? 8 : 128; }
-[[nodiscard]] constexpr std::uint8_t echo_reply_type(IpFamily family) { return family == IpFamily::V4 ? 0 : 129; }
+[[nodiscard]] constexpr std::uint8_t echo_request_type(IpFamily family) {
+  return family == IpFamily::V4 ? 8 : 128;
+}
+[[nodiscard]] constexpr std::uint8_t echo_reply_type(IpFamily family) {
+  return family == IpFamily::V4 ? 0 : 129;
+}
 
 // --- building ------------------------------------------------------------------------------------------------------
 // All builders write from the start of `out`, return the size, and 0 when `out` is too small or addresses do not mix.
 
-[[nodiscard]] constexpr std::size_t ip_header_size(IpFamily family) { return family == IpFamily::V4 ? 20 : 40; }
+[[nodiscard]] constexpr std::size_t ip_header_size(IpFamily family) {
+  return family == IpFamily::V4 ? 20 : 40;
+}
 
 /// Without options; DF is set, identification 0 (RFC 6864: atomic). `payload_size` is what will follow.
 std::size_t write_ip_header(MutableBytes out, const IpAddress& source, const IpAddress& destination,
@@ -159,10 +165,10 @@ struct EchoMessage {
 std::size_t build_echo(MutableBytes out, const EchoMessage& message, ByteView payload);
 
 enum class Unreachable : std::uint8_t {
-  Network,           ///< ICMP 3/0, ICMPv6 1/0 (no route): ENETUNREACH
-  Host,              ///< ICMP 3/1, ICMPv6 1/3 (address): EHOSTUNREACH
-  Port,              ///< ICMP 3/3, ICMPv6 1/4: ECONNREFUSED
-  AdminProhibited,   ///< ICMP 3/13, ICMPv6 1/1: EHOSTUNREACH, EACCES
+  Network,          ///< ICMP 3/0, ICMPv6 1/0 (no route): ENETUNREACH
+  Host,             ///< ICMP 3/1, ICMPv6 1/3 (address): EHOSTUNREACH
+  Port,             ///< ICMP 3/3, ICMPv6 1/4: ECONNREFUSED
+  AdminProhibited,  ///< ICMP 3/13, ICMPv6 1/1: EHOSTUNREACH, EACCES
 };
 
 /// Answers `original` (an IP packet, possibly only its beginning) with an ICMP error that quotes it, in the name of its

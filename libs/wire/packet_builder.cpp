@@ -9,8 +9,8 @@ namespace postern::wire {
 namespace {
 
 constexpr std::uint8_t kHopLimit = 64;
-constexpr std::size_t kV4ErrorMax = 576;    // RFC 1812 §4.3.2.3
-constexpr std::size_t kV6ErrorMax = 1280;   // RFC 4443 §2.4 (c)
+constexpr std::size_t kV4ErrorMax = 576;   // RFC 1812 §4.3.2.3
+constexpr std::size_t kV6ErrorMax = 1280;  // RFC 4443 §2.4 (c)
 
 void write_v4_header(MutableBytes out, const IpAddress& source, const IpAddress& destination, std::uint8_t protocol,
                      std::size_t payload_size) {
@@ -105,7 +105,9 @@ std::size_t build_error(MutableBytes out, const IcmpError& error, ByteView origi
   return header + size;
 }
 
-bool is_v4_packet(ByteView packet) { return !packet.empty() && packet[0] >> 4 == 4; }
+bool is_v4_packet(ByteView packet) {
+  return !packet.empty() && packet[0] >> 4 == 4;
+}
 
 }  // namespace
 

@@ -14,12 +14,14 @@ const IpAddress kDestination = IpAddress::v4(198, 51, 100, 2);
 const IpAddress kSource6 = *IpAddress::parse("2001:db8::1");
 const IpAddress kDestination6 = *IpAddress::parse("2001:db8::2");
 
-Bytes bytes_of(std::string_view hex) { return *from_hex(hex); }
+Bytes bytes_of(std::string_view hex) {
+  return *from_hex(hex);
+}
 
 Bytes udp_packet(bool v4, std::string_view text) {
   Bytes out(200);
-  const std::size_t size = build_udp(out, {v4 ? kSource : kSource6, 1000}, {v4 ? kDestination : kDestination6, 53},
-                                     as_bytes(text));
+  const std::size_t size =
+      build_udp(out, {v4 ? kSource : kSource6, 1000}, {v4 ? kDestination : kDestination6, 53}, as_bytes(text));
   out.resize(size);
   return out;
 }
@@ -171,7 +173,9 @@ TEST(IpView, EndlessOrCutChainsAreRefused) {
 }
 
 TEST(TcpOptions, ReadsWhatLinuxPutsIntoASyn) {
-  const auto options = TcpOptions::parse(bytes_of("020405b40402080a0000000100000000" "01030307"));
+  const auto options =
+      TcpOptions::parse(bytes_of("020405b40402080a0000000100000000"
+                                 "01030307"));
   EXPECT_EQ(options.mss, 1460);
   EXPECT_EQ(options.window_scale, 7);
   EXPECT_TRUE(options.sack_permitted);
@@ -179,8 +183,15 @@ TEST(TcpOptions, ReadsWhatLinuxPutsIntoASyn) {
 }
 
 TEST(TcpOptions, EndsAtNonsenseAndBoundsTheScale) {
-  EXPECT_EQ(TcpOptions::parse(bytes_of("020405b4" "0300" "0402")).sack_permitted, false);
-  EXPECT_EQ(TcpOptions::parse(bytes_of("020405b4" "03ff")).mss, 1460);
+  EXPECT_EQ(TcpOptions::parse(bytes_of("020405b4"
+                                       "0300"
+                                       "0402"))
+                .sack_permitted,
+            false);
+  EXPECT_EQ(TcpOptions::parse(bytes_of("020405b4"
+                                       "03ff"))
+                .mss,
+            1460);
   EXPECT_EQ(TcpOptions::parse(bytes_of("0303ff")).window_scale, 14);
   EXPECT_EQ(TcpOptions::parse(bytes_of("00020405b4")).mss, std::nullopt);
   EXPECT_EQ(TcpOptions::parse(bytes_of("0204")).mss, std::nullopt);

@@ -12,9 +12,13 @@ std::uint16_t load_native(const std::uint8_t* at) {
   return value;
 }
 
-void store_native(std::uint8_t* at, std::uint16_t value) { std::memcpy(at, &value, sizeof value); }
+void store_native(std::uint8_t* at, std::uint16_t value) {
+  std::memcpy(at, &value, sizeof value);
+}
 
-bool is_known(std::uint8_t gso) { return gso == 0 || gso == 1 || gso == 3 || gso == 4 || gso == 5; }
+bool is_known(std::uint8_t gso) {
+  return gso == 0 || gso == 1 || gso == 3 || gso == 4 || gso == 5;
+}
 
 }  // namespace
 

@@ -43,7 +43,9 @@ KernelSocket::KernelSocket(Family family, Service service)
   connect_error_ = connect_to(fd_, family, service);
 }
 
-KernelSocket::~KernelSocket() { close(); }
+KernelSocket::~KernelSocket() {
+  close();
+}
 
 void KernelSocket::close() {
   if (fd_ >= 0) ::close(fd_);
@@ -89,13 +91,17 @@ KernelSocket::Received KernelSocket::receive_pattern(const Pattern& pattern, std
   return result;
 }
 
-void KernelSocket::shut_down_sending() { ::shutdown(fd_, SHUT_WR); }
+void KernelSocket::shut_down_sending() {
+  ::shutdown(fd_, SHUT_WR);
+}
 
 void KernelSocket::set_reset_on_close() {
   const linger now{1, 0};
   setsockopt(fd_, SOL_SOCKET, SO_LINGER, &now, sizeof now);
 }
 
-void KernelSocket::set_receive_buffer(int bytes) { setsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes); }
+void KernelSocket::set_receive_buffer(int bytes) {
+  setsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
+}
 
 }  // namespace postern::tun_probe

@@ -103,7 +103,9 @@ void Probe::up_blindly(Family family) {
   report("application to endpoint", seconds_since(start), bulk_, cpu);
 }
 
-void Probe::down(Family family) { download(family, Service::Source, "endpoint to application, checked"); }
+void Probe::down(Family family) {
+  download(family, Service::Source, "endpoint to application, checked");
+}
 
 void Probe::down_in_pieces(Family family) {
   download(family, Service::SourceInPieces, "endpoint to application, checked");

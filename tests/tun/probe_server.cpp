@@ -22,7 +22,9 @@ constexpr std::size_t kSlice = 65536;
 constexpr std::size_t kPiece = 1372;
 constexpr std::size_t kGap = 40;
 
-bool is_source(Service service) { return service == Service::Source || service == Service::SourceInPieces; }
+bool is_source(Service service) {
+  return service == Service::Source || service == Service::SourceInPieces;
+}
 
 Instant clock_now(clockid_t clock) {
   timespec time{};

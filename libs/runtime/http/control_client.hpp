@@ -48,7 +48,7 @@ struct ControlDown {
   ControlFailure failure;
   std::uint32_t code = 0;
   std::string reason{};  ///< one sentence for people
-  bool final = false;  ///< no retry follows
+  bool final = false;    ///< no retry follows
 };
 using ControlEvent = std::variant<ControlUp, ControlDown, wire::ControllerMessage>;
 

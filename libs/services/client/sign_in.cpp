@@ -133,12 +133,6 @@ struct EndMark {
   ~EndMark() { finished = true; }
 };
 
-/// Sleeps, but not over a cancellation.
-bool wait(const std::atomic<bool>& cancelled, int seconds) {
-  for (int i = 0; i < seconds * 20 && !cancelled; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  return !cancelled;
-}
-
 }  // namespace
 
 std::vector<std::string> look_up(const std::string& host) {
@@ -157,6 +151,12 @@ std::vector<std::string> look_up(const std::string& host) {
   return addresses;
 }
 
+bool SignInWorker::Run::wait(std::chrono::milliseconds time) {
+  std::unique_lock lock(mutex_);
+  woken_.wait_for(lock, cancellation.get_token(), time, [] { return false; });
+  return !cancellation.stop_requested();
+}
+
 SignInWorker::~SignInWorker() {
   cancel();
   for (const auto& run : old_) run->thread.join();
@@ -164,7 +164,7 @@ SignInWorker::~SignInWorker() {
 
 void SignInWorker::cancel() {
   if (!run_) return;
-  run_->cancelled = true;
+  run_->cancellation.request_stop();
   // Its thread may be in a request; it is joined when it has ended, at the next start or at the end.
   old_.push_back(std::move(run_));
   run_.reset();
@@ -183,14 +183,16 @@ std::shared_ptr<SignInWorker::Run> SignInWorker::begin() {
 
 void SignInWorker::deliver(const std::shared_ptr<Run>& run, std::function<void()> task, bool last) {
   const auto checked = [this, run, task = std::move(task), last] {
-    if (run->cancelled) return;
+    if (run->cancellation.stop_requested()) return;
     if (last) {
       old_.push_back(run);
       run_.reset();
     }
     task();
   };
-  while (!run->cancelled && !loop_.post(checked)) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  // The mailbox is full only while the loop is busy; nobody tells when there is room.
+  while (!loop_.post(checked) && run->wait(std::chrono::milliseconds(20))) {
+  }
 }
 
 void SignInWorker::start(ServerTarget target, identity::PrivateKey key, std::string device_name,
@@ -212,7 +214,7 @@ void SignInWorker::start(ServerTarget target, identity::PrivateKey key, std::str
         run, [invited = callbacks.invited, invitation = asked->first] { invited(invitation); }, false);
     SignIn result{target.server, target.trust, "", "", "", false};
     for (int waited = 0; waited < expires_in_s; waited += interval_s) {
-      if (!wait(run->cancelled, interval_s)) return;
+      if (!run->wait(std::chrono::seconds(interval_s))) return;
       const auto polled = poll_token(target, asked->second, result);
       if (!polled) return finish(std::unexpected(polled.error()));
       if (*polled == Poll::Done) return finish(result);

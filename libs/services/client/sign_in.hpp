@@ -3,8 +3,12 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <functional>
 #include <memory>
+#include <mutex>
+#include <stop_token>
 #include <string>
 #include <thread>
 
@@ -48,9 +52,16 @@ class SignInWorker {
 
  private:
   struct Run {
-    std::atomic<bool> cancelled = false;
+    /// Waits for `time` or for the cancellation; false when cancelled.
+    [[nodiscard]] bool wait(std::chrono::milliseconds time);
+
+    std::stop_source cancellation;
     std::atomic<bool> finished = false;
     std::thread thread;
+
+   private:
+    std::mutex mutex_;
+    std::condition_variable_any woken_;
   };
 
   [[nodiscard]] std::shared_ptr<Run> begin();

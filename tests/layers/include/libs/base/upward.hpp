@@ -4,4 +4,6 @@
 #include "wire/downward.hpp"
 
 template <typename Clock>
-auto read_clock() { return Clock::now(); }
+auto read_clock() {
+  return Clock::now();
+}
