@@ -62,7 +62,8 @@ function(postern_library name)
     target_link_libraries(${target}_test PRIVATE postern_${target} GTest::gmock GTest::gtest_main)
     target_precompile_headers(${target}_test REUSE_FROM postern_test_pch)
     set_target_properties(${target}_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
-    add_test(NAME ${target} COMMAND ${target}_test --gtest_brief=1)
+    # __FILE__ may be relative to the build folder (ccache's base directory); tests that read a document start there.
+    add_test(NAME ${target} COMMAND ${target}_test --gtest_brief=1 WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
   endif()
 endfunction()
 
