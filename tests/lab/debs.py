@@ -136,9 +136,9 @@ def _write_apt_config() -> None:
 def _apt_get(*arguments: str) -> str:
     options = (
         f"Dir::Etc::SourceList={_APT}/sources.list",
-        "Dir::Etc::SourceParts=-",
+        "Dir::Etc::SourceParts=/dev/null",
         f"Dir::Etc::Preferences={_APT}/preferences",
-        "Dir::Etc::PreferencesParts=-",
+        "Dir::Etc::PreferencesParts=/dev/null",
         f"Dir::State::Lists={_lists()}",
         f"Dir::Cache={_APT}",
         "APT::Sandbox::User=root",
