@@ -46,6 +46,7 @@ void Client::handle_control_up(Instant now) {
   control_up_ = true;
   control_failure_.clear();
   next_heartbeat_ = now + kHeartbeat;
+  settled_at_ = now + kSettleTime;
 }
 
 void Client::handle_control_down(Instant /*now*/, std::string reason) {
@@ -126,7 +127,8 @@ void Client::handle_client_update(Instant now, const wire::ClientUpdate& update)
   if (changes->resources_changed) outputs_.push_back(RoutesChanged{});
   if (!plane_) return;
   plane_->flows.handle_changes(now, *changes);
-  plane_->peers.handle_changes(now, *changes);
+  plane_->peers.handle_changes(now, *changes, is_unsettled(now));
+  if (!changes->changed_instances.empty()) plane_->flows.retry_held(now);
 }
 
 void Client::send_heartbeat(Instant now) {
@@ -161,6 +163,7 @@ void Client::handle_train(Instant now, const SocketAddress& from, MutableBytes b
 }
 
 void Client::handle_network_change(Instant now) {
+  settled_at_ = now + kSettleTime;
   relay_.handle_network_change(now);
   if (plane_) plane_->peers.forget_failures();
 }
@@ -241,6 +244,7 @@ bool Client::poll_tun(Instant now, tcp::Packet& packet) {
 
 void Client::settle(Instant now) {
   settle_relay(now);
+  settle_held(now);
   settle_events(now);
   dns_.settle(now);
   while (auto datagram = dns_.poll_datagram()) {
@@ -256,10 +260,28 @@ void Client::settle(Instant now) {
 void Client::settle_relay(Instant now) {
   const auto changes = relay_.poll_changes(now);
   if (!plane_) return;
-  if (changes.proven) plane_->peers.forget_failures();
+  if (changes.proven) {
+    plane_->peers.forget_failures();
+    // The machine that the relay runs on is there again: so may be the controller.
+    if (!control_up_ && !control_failure_.empty()) outputs_.push_back(ReconnectControl{});
+  }
   for (const RouteId& route : changes.unbound_peers) plane_->peers.handle_unbound(now, route);
   if (changes.refused) outputs_.push_back(Note{true, "the relay refuses this client's ticket"});
   plane_->peers.set_relay(now, relay_.is_bound(now) ? relay_.address() : std::nullopt);
+}
+
+/// New flows wait while it is not certain what there is (Flows::set_unsettled).
+void Client::settle_held(Instant now) {
+  if (!plane_) return;
+  const bool is_bound = relay_.is_bound(now);
+  if (is_bound != was_bound_) {
+    settled_at_ = std::max(settled_at_, now + kSettleTime);
+    plane_->flows.retry_held(now);
+  }
+  plane_->flows.set_unsettled(now, is_unsettled(now));
+  if (control_up_ || plane_->flows.held() == 0 || now < next_reconnect_) return;
+  next_reconnect_ = now + kReconnectInterval;
+  outputs_.push_back(ReconnectControl{});
 }
 
 void Client::handle_tcp_event(Instant now, const tcp::Event& event) {
@@ -319,6 +341,7 @@ std::optional<Instant> Client::next_timeout() const {
     consider(plane_->sessions.next_timeout());
     consider(plane_->peers.next_timeout());
     consider(plane_->flows.next_timeout());
+    if (plane_->flows.held() > 0 && control_up_) consider(settled_at_);
   }
   return next;
 }

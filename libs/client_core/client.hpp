@@ -53,11 +53,13 @@ struct SendToController {
 struct RoutesChanged {};
 /// The update did not fit what is held: ask for a full one (known version 0) and connect again.
 struct NeedFullUpdate {};
+/// Somebody waits for what only the controller knows: connect now rather than after the next pause.
+struct ReconnectControl {};
 struct Note {
   bool is_warning = false;
   std::string text;
 };
-using ClientOutput = std::variant<SendToController, RoutesChanged, NeedFullUpdate, Note>;
+using ClientOutput = std::variant<SendToController, RoutesChanged, NeedFullUpdate, ReconnectControl, Note>;
 
 enum class PacketDrop : std::uint8_t {
   MalformedPacket,
@@ -75,6 +77,11 @@ enum class PacketDrop : std::uint8_t {
 class Client {
  public:
   static constexpr Duration kHeartbeat = std::chrono::seconds(10);
+  /// So long after the controller or the relay has come back, or the network has changed, others may still be coming
+  /// back too: what is missing then is waited for.
+  static constexpr Duration kSettleTime = std::chrono::seconds(5);
+  /// Between two wishes for the control channel.
+  static constexpr Duration kReconnectInterval = std::chrono::seconds(1);
   static constexpr std::size_t kRepliesMax = 1024;
 
   /// `pool` and `random` outlive the client.
@@ -132,6 +139,9 @@ class Client {
   void handle_client_update(Instant now, const wire::ClientUpdate& update);
   void adopt_route(Instant now, const RouteId& route);
   void settle_relay(Instant now);
+  void settle_held(Instant now);
+  /// Whether what is missing may still come: the news are young, or cut off.
+  [[nodiscard]] bool is_unsettled(Instant now) const { return !control_up_ || now < settled_at_; }
   void settle_events(Instant now);
   void handle_tcp_event(Instant now, const tcp::Event& event);
   void send_heartbeat(Instant now);
@@ -170,6 +180,8 @@ class Client {
   std::string device_name_;
   std::optional<Instant> next_heartbeat_;
   bool was_bound_ = false;
+  Instant settled_at_{};
+  Instant next_reconnect_{};
 
   std::deque<ClientOutput> outputs_;
   std::deque<Bytes> replies_;  ///< whole IP packets for the TUN

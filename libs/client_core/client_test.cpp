@@ -30,6 +30,13 @@ class ClientTest : public testing::Test {
     const auto found = all.find(name);
     return found == all.end() ? 0 : found->second;
   }
+  /// Long enough after everything came up that what is missing is missing.
+  void settle() { world.run_for(Client::kSettleTime + 1s); }
+  void list_nobody() {
+    auto update = world.full_update();
+    update.mutable_client_update()->clear_instances();
+    world.control(update);
+  }
   void remove_resource(std::uint64_t id) {
     wire::ControllerMessage message;
     message.mutable_client_update()->set_from_version(1);
@@ -270,11 +277,64 @@ TEST_F(ClientTest, NewFlowsLeaveAnInstanceThatHasFallenSilentAfterThreeSeconds) 
 
 TEST_F(ClientTest, RefusesWhenNoInstanceIsLeft) {
   bring_up();
+  settle();
   connector().is_dead = true;
   App& app = world.connect(world.resolve("nginx.home.lan"), 80);
   EXPECT_TRUE(world.run_until([&] { return !world.icmp.empty(); }, 7s));
   EXPECT_FALSE(app.connected);
   EXPECT_EQ(drops("flow_no_instance"), 1U);
+}
+
+TEST_F(ClientTest, RefusesAtOnceWhatIsCertainlyMissing) {
+  bring_up();
+  settle();
+  list_nobody();
+  (void)world.connect(world.resolve("nginx.home.lan"), 80);
+  EXPECT_TRUE(world.run_until([&] { return !world.icmp.empty(); }, 50ms));
+  EXPECT_EQ(drops("flow_no_instance"), 1U);
+}
+
+TEST_F(ClientTest, HoldsNewFlowsUntilTheConnectorIsBackAfterARestartOfTheController) {
+  bring_up();
+  settle();
+  list_nobody();
+  world.client->handle_control_down(world.now, "restart");
+  const int wanted_before = world.reconnects_wanted;
+  App& app = world.connect(world.resolve("nginx.home.lan"), 80);
+  world.run_for(1s);
+  EXPECT_GT(world.reconnects_wanted, wanted_before);
+  world.client->handle_control_up(world.now);
+  world.control(world.welcome());
+  list_nobody();
+  world.run_for(1s);
+  EXPECT_TRUE(world.icmp.empty());
+  world.control(world.full_update());
+  EXPECT_TRUE(world.run_until([&] { return app.connected; }, 1s));
+}
+
+TEST_F(ClientTest, RefusesHeldFlowsWhenNobodyComes) {
+  bring_up();
+  settle();
+  list_nobody();
+  world.client->handle_control_down(world.now, "away");
+  const Instant asked = world.now;
+  App& app = world.connect(world.resolve("nginx.home.lan"), 80);
+  EXPECT_TRUE(world.run_until([&] { return !world.icmp.empty(); }, 7s));
+  EXPECT_GE(world.now - asked, 5s);
+  EXPECT_FALSE(app.connected);
+  EXPECT_LE(world.reconnects_wanted, 8);
+}
+
+TEST_F(ClientTest, HoldsNewFlowsWhileTheRelayIsAway) {
+  bring_up();
+  settle();
+  world.relay_answers = false;
+  ASSERT_TRUE(world.run_until([&] { return state() != ClientState::Online; }, 60s));
+  App& app = world.connect(world.resolve("nginx.home.lan"), 80);
+  world.run_for(1s);
+  EXPECT_TRUE(world.icmp.empty());
+  world.relay_answers = true;
+  EXPECT_TRUE(world.run_until([&] { return app.connected; }, 5s));
 }
 
 TEST_F(ClientTest, NeverTalksToAConnectorWithAnotherKey) {
@@ -285,6 +345,7 @@ TEST_F(ClientTest, NeverTalksToAConnectorWithAnotherKey) {
   update.mutable_client_update()->mutable_instances(0)->set_certificate_digest(std::string(32, 'x'));
   world.control(update);
   ASSERT_TRUE(world.run_until([&] { return state() == ClientState::Online; }, 5s));
+  settle();
   App& app = world.connect(world.resolve("nginx.home.lan"), 80);
   EXPECT_TRUE(world.run_until([&] { return !world.icmp.empty(); }, 7s));
   EXPECT_FALSE(app.connected);
@@ -295,6 +356,7 @@ TEST_F(ClientTest, NeverTalksToAConnectorWithAnotherKey) {
 TEST_F(ClientTest, RefusesFlowsWhenTheConnectorRefusesTheLease) {
   world.add_connector().accepts_hello = false;
   world.bring_up();
+  settle();
   App& app = world.connect(world.resolve("nginx.home.lan"), 80);
   EXPECT_TRUE(world.run_until([&] { return !world.icmp.empty(); }, 2s));
   EXPECT_FALSE(app.connected);
@@ -327,6 +389,16 @@ TEST_F(ClientTest, FlowsOfAnInstanceThatIsGoneAndSilentEnd) {
   update.mutable_client_update()->clear_instances();
   world.control(update);
   EXPECT_TRUE(world.run_until([&] { return app.kernel.is_reset(); }, 18s));
+}
+
+TEST_F(ClientTest, FlowsOfAnInstanceThatIsSurelyGoneEndSooner) {
+  bring_up();
+  settle();
+  connector().finishes = false;
+  App& app = open();
+  connector().is_dead = true;
+  list_nobody();
+  EXPECT_TRUE(world.run_until([&] { return app.kernel.is_reset(); }, 6s));
 }
 
 TEST_F(ClientTest, FlowsOfAnUnlistedInstanceEndSoonAfterItFallsSilent) {

@@ -317,6 +317,7 @@ class World {
   std::vector<Seen> icmp;
   std::vector<wire::AgentMessage> to_controller;
   int full_updates_wanted = 0;
+  int reconnects_wanted = 0;
 
  private:
   struct Datagram {
@@ -341,6 +342,7 @@ class World {
     while (const auto output = client->poll_output()) {
       if (const auto* send = std::get_if<SendToController>(&*output)) to_controller.push_back(send->message);
       if (std::holds_alternative<NeedFullUpdate>(*output)) ++full_updates_wanted;
+      if (std::holds_alternative<ReconnectControl>(*output)) ++reconnects_wanted;
     }
     for (const auto& connector : connectors) {
       if (const auto due = connector->endpoint.next_timeout(); due && *due <= now)

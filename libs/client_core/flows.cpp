@@ -51,13 +51,36 @@ void Flows::start(Instant now, WallTime wall, const tcp::Incoming& incoming) {
 
 void Flows::place(Instant now, Flow& flow) {
   const auto instance = parts_.peers.choose(now, flow.target.remote_network, flow.tried);
-  if (!instance) return refuse(now, flow, parts_.peers.has_relay() ? FlowRefusal::NoInstance : FlowRefusal::NoRelay);
+  if (!instance) {
+    if (unsettled_) return hold(now, flow);
+    return refuse(now, flow, what_is_missing());
+  }
   flow.stage = Stage::Waiting;
   flow.instance = *instance;
   parts_.peers.count_flow(*instance, 1);
   const Peer* peer = parts_.peers.find(*instance);
   if (peer->stage == PeerStage::Ready && !peer->suspect) return open(now, flow);
   parts_.peers.note_written(now, *instance);
+}
+
+FlowRefusal Flows::what_is_missing() const {
+  return parts_.peers.has_relay() ? FlowRefusal::NoInstance : FlowRefusal::NoRelay;
+}
+
+void Flows::hold(Instant now, Flow& flow) {
+  flow.stage = Stage::Waiting;
+  flow.tried.clear();
+  held_.insert(flow.id);
+  if (!next_look_) next_look_ = now + config_.held_interval;
+}
+
+void Flows::set_unsettled(Instant now, bool unsettled) {
+  if (std::exchange(unsettled_, unsettled) && !unsettled) retry_held(now);
+}
+
+void Flows::retry_held(Instant now) {
+  next_look_.reset();
+  for (const tcp::FlowId id : std::exchange(held_, {})) place(now, *find(id));
 }
 
 void Flows::open(Instant now, Flow& flow) {
@@ -99,7 +122,7 @@ void Flows::refuse(Instant now, Flow& flow, FlowRefusal reason, std::optional<tc
   ++refusals_[static_cast<std::size_t>(reason)];
   parts_.tcp.refuse(now, flow.id, answer.value_or(answer_for(reason)));
   if (flow.instance.value != 0) leave_peer(flow);
-  flows_.erase(flow.id);
+  erase(flow);
 }
 
 void Flows::abort(Instant now, Flow& flow, std::uint64_t code) {
@@ -116,6 +139,11 @@ void Flows::abort(Instant now, Flow& flow, std::uint64_t code) {
 void Flows::forget(Flow& flow) {
   if (flow.stage != Stage::Waiting) by_stream_.erase(key(flow));
   if (flow.instance.value != 0) parts_.peers.count_flow(flow.instance, -1);
+  erase(flow);
+}
+
+void Flows::erase(const Flow& flow) {
+  held_.erase(flow.id);
   flows_.erase(flow.id);
 }
 
@@ -306,7 +334,9 @@ void Flows::handle_timeout(Instant now) {
     new_.pop_front();
     Flow* flow = find(entry.second);
     if (flow == nullptr || flow->stage == Stage::Open) continue;
-    if (flow->stage == Stage::Waiting) {
+    if (held_.contains(flow->id)) {
+      refuse(now, *flow, what_is_missing());
+    } else if (flow->stage == Stage::Waiting) {
       refuse(now, *flow, FlowRefusal::TimedOut);
     } else {
       opening_.push_back(entry);
@@ -317,15 +347,14 @@ void Flows::handle_timeout(Instant now) {
     opening_.pop_front();
     if (flow != nullptr && flow->stage != Stage::Open) refuse(now, *flow, FlowRefusal::TimedOut);
   }
+  if (next_look_ && now >= *next_look_) retry_held(now);
 }
 
 std::optional<Instant> Flows::next_timeout() const {
-  std::optional<Instant> next;
-  if (!new_.empty()) next = new_.front().first + config_.peer_deadline;
-  if (!opening_.empty()) {
-    const Instant opening = opening_.front().first + config_.open_deadline;
-    next = next ? std::min(*next, opening) : opening;
-  }
+  std::optional<Instant> next = next_look_;
+  const auto consider = [&](Instant at) { next = next ? std::min(*next, at) : at; };
+  if (!new_.empty()) consider(new_.front().first + config_.peer_deadline);
+  if (!opening_.empty()) consider(opening_.front().first + config_.open_deadline);
   return next;
 }
 

@@ -2,7 +2,8 @@
 //
 // A flow waits for its peer (Waiting), sends FlowHead and waits for the connector's answer (Opening), then carries
 // bytes (Open). The application's SYN is answered only when the answer is known. Until then a flow may still go to
-// another instance; after that its fate is its session's.
+// another instance; after that its fate is its session's. A flow for which there is no instance, or no relay, is
+// refused at once when that is certain, and held when the news are young or cut off (set_unsettled).
 //
 // Backpressure both ways, never a drop: window towards the application is granted while the stream takes more; stream
 // credit is given back when the application's kernel has acknowledged the bytes. FIN and RST are passed on in both
@@ -14,6 +15,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <unordered_map>
 #include <vector>
 
@@ -28,6 +30,8 @@ struct FlowsConfig {
   Duration open_deadline = std::chrono::seconds(12);
   /// Waiting for a peer that does not answer, with no other to go to.
   Duration peer_deadline = std::chrono::seconds(6);
+  /// A held flow looks again for an instance at least this often.
+  Duration held_interval = std::chrono::milliseconds(500);
   /// Payload up to this size is copied into packed blocks, so that it does not pin the 72 KiB block it was read into.
   std::size_t copy_max = 2048;
 };
@@ -51,6 +55,12 @@ class Flows {
   void handle_event(Instant now, const PeerEvent& event);
   /// Flows of Resources that are gone or changed, or of networks without a lease, end now.
   void handle_changes(Instant now, const DirectoryChanges& changes);
+  /// While unsettled, a missing instance or relay may still come: such flows are held, up to peer_deadline.
+  void set_unsettled(Instant now, bool unsettled);
+  /// What held flows wait for may have come.
+  void retry_held(Instant now);
+  /// How many flows are held.
+  [[nodiscard]] std::size_t held() const { return held_.size(); }
   void handle_timeout(Instant now);
   [[nodiscard]] std::optional<Instant> next_timeout() const;
   void abort_all(Instant now);
@@ -69,7 +79,7 @@ class Flows {
     tcp::FlowId id;
     FlowTarget target;
     Stage stage = Stage::Waiting;
-    model::InstanceId instance;
+    model::InstanceId instance;  ///< 0: held
     session::SessionId session;
     session::StreamId stream;
     bool app_finished = false;
@@ -83,12 +93,15 @@ class Flows {
   // flow life
   void start(Instant now, WallTime wall, const tcp::Incoming& incoming);
   void place(Instant now, Flow& flow);
+  void hold(Instant now, Flow& flow);
+  [[nodiscard]] FlowRefusal what_is_missing() const;
   void open(Instant now, Flow& flow);
   void leave_peer(Flow& flow);
   void retry_elsewhere(Instant now, Flow& flow);
   void refuse(Instant now, Flow& flow, FlowRefusal reason, std::optional<tcp::Refusal> answer = {});
   void abort(Instant now, Flow& flow, std::uint64_t code);
   void forget(Flow& flow);
+  void erase(const Flow& flow);
 
   // application → target
   void handle_data(Instant now, Flow& flow, const Slice& bytes);
@@ -113,6 +126,9 @@ class Flows {
   /// Not yet open flows in the order of their arrival; ids of flows that went on are skipped when they come up.
   std::deque<std::pair<Instant, tcp::FlowId>> new_;
   std::deque<std::pair<Instant, tcp::FlowId>> opening_;  ///< those past peer_deadline
+  std::set<tcp::FlowId> held_;
+  bool unsettled_ = false;
+  std::optional<Instant> next_look_;  ///< for instances for held flows
   std::size_t opened_ = 0;
   std::array<std::uint64_t, static_cast<std::size_t>(FlowRefusal::kCount)> refusals_{};
 };

@@ -188,11 +188,12 @@ void Peers::forget_if_useless(model::InstanceId id) {
 
 // --- the controller's news -----------------------------------------------------------------------------------------
 
-void Peers::handle_changes(Instant now, const DirectoryChanges& changes) {
+void Peers::handle_changes(Instant now, const DirectoryChanges& changes, bool unsettled) {
   for (const model::InstanceId id : changes.removed_instances) {
     const auto found = peers_.find(id);
     if (found == peers_.end()) continue;
     found->second.listed = false;
+    found->second.gone_silence = unsettled ? config_.gone_silence_unsettled : config_.gone_silence;
     if (found->second.stage == PeerStage::Ready) {
       // Probably its process is gone; only silence proves it, because a server that restarts lists nobody at first.
       sessions_.ping(now, *found->second.session);

@@ -31,9 +31,11 @@ struct PeersConfig {
   std::string software;  ///< for Hello
   Duration ready_deadline = std::chrono::seconds(3);
   Duration silence_max = std::chrono::seconds(3);
-  /// Of an instance that is not listed any more. A server that has just started again lists nobody at first, and its
-  /// relay knows nobody: connectors get this long to come back.
-  Duration gone_silence = std::chrono::seconds(12);
+  /// Of an instance that is not listed any more.
+  Duration gone_silence = std::chrono::seconds(5);
+  /// The same while unsettled: a server that has just started again lists nobody at first, and its relay knows nobody.
+  /// Connectors get this long to come back.
+  Duration gone_silence_unsettled = std::chrono::seconds(12);
   Duration busy_ping = std::chrono::seconds(1);
   Duration quiet_ping = std::chrono::seconds(15);
   Duration retry_min = std::chrono::milliseconds(500);
@@ -75,6 +77,7 @@ struct Peer {
   bool suspect = false;
   bool draining = false;
   bool listed = true;       ///< the controller still lists it
+  Duration gone_silence{};  ///< while not listed: how long it may be silent
   std::uint32_t flows = 0;  ///< open or waiting, counted by the owner
   Instant heard;
   Instant written;                          ///< last time something that wants an answer was
@@ -107,7 +110,8 @@ class Peers {
 
   /// The relay's hint that it has no binding for this route: asks the peer at once.
   void handle_unbound(Instant now, const RouteId& route);
-  void handle_changes(Instant now, const DirectoryChanges& changes);
+  /// `unsettled`: the controller or the network has just come back, and what it does not list may be on its way.
+  void handle_changes(Instant now, const DirectoryChanges& changes, bool unsettled);
   /// Events of sessions and their control streams; false for events of other streams.
   bool handle_event(Instant now, const session::Event& event);
   void handle_timeout(Instant now);

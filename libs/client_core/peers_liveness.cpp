@@ -51,7 +51,7 @@ void Peers::check_liveness(Instant now, Peer& peer) {
     peer.written = now;
   }
   if (!peer.unanswered_since || now - *peer.unanswered_since < config_.silence_max) return;
-  if (!peer.listed && now - *peer.unanswered_since >= config_.gone_silence) return fail(now, peer, "it is gone");
+  if (!peer.listed && now - *peer.unanswered_since >= peer.gone_silence) return fail(now, peer, "it is gone");
   if (peer.suspect) return;
   peer.suspect = true;
   events_.emplace_back(std::in_place_type<PeerSuspect>, peer.instance.id);
@@ -78,9 +78,10 @@ std::optional<Instant> Peers::deadline_of(const Peer& peer) const {
   const Instant silent = *peer.unanswered_since + config_.silence_max;
   const Duration interval = peer.suspect ? 5 * config_.busy_ping : config_.busy_ping;
   const Instant ping = std::max(*peer.unanswered_since + config_.busy_ping, peer.pinged + interval);
-  const bool is_pinged = peer.flows > 0 || !peer.listed;
-  if (peer.suspect) return is_pinged ? std::optional(ping) : std::nullopt;
-  return is_pinged ? std::min(silent, ping) : silent;
+  if (!peer.listed)
+    return std::min(ping, *peer.unanswered_since + (peer.suspect ? peer.gone_silence : config_.silence_max));
+  if (peer.flows == 0) return peer.suspect ? std::nullopt : std::optional(silent);
+  return peer.suspect ? ping : std::min(silent, ping);
 }
 
 void Peers::schedule() {

@@ -4,12 +4,37 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from lab import services
-from lab.postern import Postern
-from lab.testbed import Lab, scratch_run_dir
+from lab.postern import PROGRAMS, Postern
+from lab.testbed import Lab, LabError, scratch_run_dir
+
+LOG_TAIL = 1500
+"""Characters of each program's log that the report of a failed test shows."""
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Adds what Postern's programs said last to the report of a failed test: the lab is gone when somebody reads it."""
+    outcome: Any = yield
+    report = outcome.get_result()
+    if report.passed or report.skipped:
+        return
+    lab = getattr(item, "funcargs", {}).get("lab")
+    postern = getattr(item, "funcargs", {}).get("postern")
+    if isinstance(postern, Postern):
+        lab = postern.lab
+        try:
+            report.sections.append(("postern status --json", postern.client("status", "--json", check=False).stdout))
+        except LabError as error:
+            report.sections.append(("postern status --json", str(error)))
+    if isinstance(lab, Lab):
+        for name in PROGRAMS:
+            if log := lab.log(name):
+                report.sections.append((f"end of the log of {name}", log[-LOG_TAIL:]))
 
 
 @pytest.fixture(scope="module")

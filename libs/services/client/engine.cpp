@@ -249,6 +249,8 @@ void Engine::handle_outputs(Instant now) {
       routes_dirty_ = true;
     } else if (std::holds_alternative<NeedFullUpdate>(*output)) {
       end(EngineEnded::Kind::Restart, "the controller's update did not fit what is held here");
+    } else if (std::holds_alternative<ReconnectControl>(*output)) {
+      control_->reconnect_now();
     } else if (const auto* note = std::get_if<Note>(&*output)) {
       parts_.log.log(note->is_warning ? runtime::LogLevel::Warn : runtime::LogLevel::Info, note->text);
     }

@@ -178,6 +178,8 @@ void ConnectorService::handle_relay_proven(const SocketAddress& relay) {
     if (stats && stats->path.remote != relay && !relays_.is_relay(stats->path.remote)) endpoint_->set_remote(id, relay);
   }
   core_.ping_all(loop_.now());
+  // The machine that the relay runs on is there again: so may be the controller.
+  control_->reconnect_now();
 }
 
 void ConnectorService::handle_network_changed() {
