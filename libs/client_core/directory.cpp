@@ -3,30 +3,11 @@
 #include <algorithm>
 #include <optional>
 
+#include "policy/resource_message.hpp"
+
 namespace postern::client {
 
 namespace {
-
-std::optional<model::ProtocolRule> parse_rule(const wire::ProtocolRule& entry) {
-  model::ProtocolRule rule;
-  switch (entry.policy()) {
-    case wire::PORT_POLICY_ALLOW_ALL:
-      rule.policy = model::PortPolicy::AllowAll;
-      break;
-    case wire::PORT_POLICY_RESTRICTED:
-      rule.policy = model::PortPolicy::Restricted;
-      break;
-    default:
-      rule.policy = model::PortPolicy::DenyAll;
-      break;  // also what this version does not know
-  }
-  for (const wire::PortRange& range : entry.ports()) {
-    if (range.first() == 0 || range.first() > range.last() || range.last() > 65'535) return std::nullopt;
-    rule.ports.push_back({static_cast<std::uint16_t>(range.first()), static_cast<std::uint16_t>(range.last())});
-  }
-  std::ranges::sort(rule.ports);
-  return rule;
-}
 
 std::optional<Instance> parse_instance(const wire::ConnectorInstance& entry) {
   Instance instance;
@@ -48,27 +29,6 @@ bool is_same_process(const Instance& a, const Instance& b) {
 }
 
 }  // namespace
-
-std::optional<model::Resource> parse_resource(const wire::Resource& entry) {
-  auto address = model::ResourceAddress::parse(entry.address());
-  auto tcp = parse_rule(entry.tcp());
-  auto udp = parse_rule(entry.udp());
-  if (!address || !tcp || !udp || entry.id() == 0) return std::nullopt;
-  model::Resource resource{model::ResourceId(entry.id()),
-                           entry.name(),
-                           model::RemoteNetworkId(entry.remote_network_id()),
-                           std::move(*address),
-                           {},
-                           std::move(*tcp),
-                           std::move(*udp),
-                           entry.allow_icmp()};
-  for (const std::string& alias : entry.aliases()) {
-    auto name = model::DnsName::parse(alias);
-    if (!name) return std::nullopt;
-    resource.aliases.push_back(std::move(*name));
-  }
-  return resource;
-}
 
 std::optional<DirectoryChanges> Directory::apply(const wire::ClientUpdate& update) {
   if (!update.full() && (!loaded_ || update.from_version() != version_)) return std::nullopt;
@@ -140,9 +100,11 @@ void Directory::drop_missing(const wire::ClientUpdate& full, DirectoryChanges& c
 }
 
 void Directory::upsert(const wire::Resource& entry, DirectoryChanges& changes) {
-  auto resource = parse_resource(entry);
+  auto resource = policy::from_message(entry);
   const model::Resource* held = table_.find(model::ResourceId(entry.id()));
   if (!resource || (held == nullptr && table_.all().size() >= kResourcesMax)) {
+    // What is not understood is not reachable: also an older form of it must go.
+    remove_resource(model::ResourceId(entry.id()), changes);
     ++malformed_;
     return;
   }

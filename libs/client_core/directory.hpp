@@ -81,7 +81,4 @@ class Directory {
   bool loaded_ = false;
 };
 
-/// Nothing when address, an alias or a port range is malformed.
-[[nodiscard]] std::optional<model::Resource> parse_resource(const wire::Resource& entry);
-
 }  // namespace postern::client

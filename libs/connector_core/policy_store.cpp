@@ -3,52 +3,9 @@
 #include <algorithm>
 #include <set>
 
+#include "policy/resource_message.hpp"
+
 namespace postern::connector {
-namespace {
-
-std::optional<model::ProtocolRule> parse_rule(const wire::ProtocolRule& entry) {
-  model::ProtocolRule rule;
-  switch (entry.policy()) {
-    case wire::PORT_POLICY_ALLOW_ALL:
-      rule.policy = model::PortPolicy::AllowAll;
-      break;
-    case wire::PORT_POLICY_RESTRICTED:
-      rule.policy = model::PortPolicy::Restricted;
-      break;
-    default:
-      rule.policy = model::PortPolicy::DenyAll;
-      break;  // also what a later version may mean by it
-  }
-  for (const wire::PortRange& range : entry.ports()) {
-    if (range.first() == 0 || range.last() < range.first() || range.last() > UINT16_MAX) return std::nullopt;
-    rule.ports.push_back({static_cast<std::uint16_t>(range.first()), static_cast<std::uint16_t>(range.last())});
-  }
-  std::ranges::sort(rule.ports);
-  return rule;
-}
-
-}  // namespace
-
-std::optional<model::Resource> parse_resource(const wire::Resource& entry) {
-  auto address = model::ResourceAddress::parse(entry.address());
-  auto tcp = parse_rule(entry.tcp());
-  auto udp = parse_rule(entry.udp());
-  if (entry.id() == 0 || !address || !tcp || !udp) return std::nullopt;
-  model::Resource resource{model::ResourceId(entry.id()),
-                           entry.name(),
-                           model::RemoteNetworkId(entry.remote_network_id()),
-                           std::move(*address),
-                           {},
-                           std::move(*tcp),
-                           std::move(*udp),
-                           entry.allow_icmp()};
-  for (const std::string& text : entry.aliases()) {
-    auto alias = model::DnsName::parse(text);
-    if (!alias) return std::nullopt;
-    resource.aliases.push_back(std::move(*alias));
-  }
-  return resource;
-}
 
 UpdateOutcome PolicyStore::apply(const wire::ConnectorUpdate& update, WallTime now) {
   if (!update.full() && (!loaded_ || update.from_version() > version_)) return UpdateOutcome::Gap;
@@ -67,7 +24,7 @@ UpdateOutcome PolicyStore::apply(const wire::ConnectorUpdate& update, WallTime n
 }
 
 void PolicyStore::upsert(const wire::Resource& entry) {
-  auto resource = parse_resource(entry);
+  auto resource = policy::from_message(entry);
   const bool full = table_.all().size() >= kResourcesMax && table_.find(model::ResourceId(entry.id())) == nullptr;
   if (!resource || full) {
     // What is not understood is not reachable: also an older form of it must go.

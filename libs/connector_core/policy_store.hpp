@@ -11,9 +11,6 @@
 
 namespace postern::connector {
 
-/// Nothing when address, an alias or a port range is malformed.
-[[nodiscard]] std::optional<model::Resource> parse_resource(const wire::Resource& entry);
-
 enum class UpdateOutcome : std::uint8_t {
   Applied,
   /// A delta that does not continue what is held; nothing was changed: ask for a full update.

@@ -4,6 +4,7 @@
 
 #include "controller_core/access.hpp"
 #include "controller_core/wire_form.hpp"
+#include "policy/resource_message.hpp"
 
 namespace postern::controller {
 
@@ -54,7 +55,7 @@ void ClientView::refresh_resources(const Sources& sources, const Wanted& wanted,
       now[id] = entry.revision;
       const auto sent = resources_.find(id);
       if (sent == resources_.end() || sent->second != entry.revision)
-        *update.add_resources() = wire_form(entry.resource);
+        *update.add_resources() = policy::to_message(entry.resource);
     }
   }
   for (const auto& [id, revision] : resources_) {

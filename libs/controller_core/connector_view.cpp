@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "controller_core/wire_form.hpp"
+#include "policy/resource_message.hpp"
 
 namespace postern::controller {
 
@@ -33,7 +34,7 @@ wire::ConnectorUpdate ConnectorView::refresh(const ModelState& model, model::Rem
     const auto [sent, added] = resources_.try_emplace(id, 0);
     if (sent->second == entry.revision) continue;
     sent->second = entry.revision;
-    *update.add_resources() = wire_form(entry.resource);
+    *update.add_resources() = policy::to_message(entry.resource);
   }
   std::erase_if(resources_, [&](const auto& sent) {
     if (wanted.contains(sent.first)) return false;

@@ -4,25 +4,6 @@ namespace postern::controller {
 
 namespace {
 
-void set_rule(const model::ProtocolRule& rule, wire::ProtocolRule& message) {
-  switch (rule.policy) {
-    case model::PortPolicy::AllowAll:
-      message.set_policy(wire::PORT_POLICY_ALLOW_ALL);
-      break;
-    case model::PortPolicy::Restricted:
-      message.set_policy(wire::PORT_POLICY_RESTRICTED);
-      break;
-    case model::PortPolicy::DenyAll:
-      message.set_policy(wire::PORT_POLICY_DENY_ALL);
-      break;
-  }
-  for (const model::PortRange& range : rule.ports) {
-    auto* added = message.add_ports();
-    added->set_first(range.first);
-    added->set_last(range.last);
-  }
-}
-
 /// Fills one message after the other.
 template <typename Update>
 class Splitter {
@@ -54,19 +35,6 @@ class Splitter {
 };
 
 }  // namespace
-
-wire::Resource wire_form(const model::Resource& resource) {
-  wire::Resource message;
-  message.set_id(resource.id.value);
-  message.set_name(resource.name);
-  message.set_remote_network_id(resource.remote_network.value);
-  message.set_address(resource.address.text());
-  for (const model::DnsName& alias : resource.aliases) message.add_aliases(alias.text());
-  set_rule(resource.tcp, *message.mutable_tcp());
-  set_rule(resource.udp, *message.mutable_udp());
-  message.set_allow_icmp(resource.allow_icmp);
-  return message;
-}
 
 wire::Revocation wire_form(const RevocationRecord& record) {
   wire::Revocation message;

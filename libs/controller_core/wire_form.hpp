@@ -8,7 +8,6 @@
 
 namespace postern::controller {
 
-[[nodiscard]] wire::Resource wire_form(const model::Resource& resource);
 [[nodiscard]] wire::Revocation wire_form(const RevocationRecord& record);
 
 /// A message holds at most 4 MiB (PROTOCOL.md §8); an update is cut well below that.
