@@ -7,6 +7,7 @@
 
 #include "config/exit_code.hpp"
 #include "config/file.hpp"
+#include "config/manual.hpp"
 #include "config/parser.hpp"
 
 namespace postern::config {
@@ -183,6 +184,30 @@ TEST(Help, ShowsEveryOptionOnceWithItsDetails) {
   EXPECT_THAT(page, HasSubstr("token (not a flag: it is a secret)"));
   EXPECT_THAT(reference_page(program),
               HasSubstr("| `--level VALUE` | `level` | How much. (one of info, debug; default info) |"));
+}
+
+TEST(Manual, SaysWhatTheHelpTextSaysInMdoc) {
+  const Program program{.name = "p", .sentence = "The program.", .version = "1", .commands = {sample()}};
+  const std::string page = manual_page(program, {.section = 1, .date = "May 1, 2026"});
+  EXPECT_THAT(page, HasSubstr(".Dd May 1, 2026\n.Dt P 1\n"));
+  EXPECT_THAT(page, HasSubstr(".It Fl \"\\&\\-port\" Ar \"\\&VALUE\"\nThe port.\n"));
+  EXPECT_THAT(page, HasSubstr("(one of info, debug; default info)"));
+  EXPECT_THAT(page, HasSubstr(".It Va \"\\&token\"\n"));
+  EXPECT_THAT(page, HasSubstr(".It Ev \"\\&A_PORT\"\nThe same as \\-\\-port VALUE.\n"));
+  EXPECT_THAT(page, HasSubstr(".Sh EXIT STATUS\n"));
+}
+
+TEST(Manual, LetsNoTextBecomeAMacro) {
+  const Program program{.name = "p",
+                        .sentence = "P.",
+                        .version = "1",
+                        .commands = {{.sentence = ".Bl is \\no macro. \"Quoted\" and … too.",
+                                      .options = {{.name = "x", .sentence = "'so. .Ed", .value_name = "A\"B"}}}}};
+  const std::string page = manual_page(program, {.date = "May 1, 2026", .description = {".El", "naïve \xff"}});
+  EXPECT_THAT(page, HasSubstr("\n\\&.El\n"));
+  EXPECT_THAT(page, HasSubstr("na\\[u00EF]ve \\[uFFFD]"));
+  EXPECT_THAT(page, HasSubstr("\n\\&\\(aqso.\n\\&.Ed\n"));
+  EXPECT_THAT(page, HasSubstr("Ar \"\\&A\\(dqB\""));
 }
 
 TEST(ExitCodes, StandInOrderAndOnceEach) {

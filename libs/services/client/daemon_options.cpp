@@ -1,0 +1,40 @@
+#include "services/client/daemon_options.hpp"
+
+#include <cctype>
+
+namespace postern::client {
+namespace {
+
+config::Option option(std::string name, std::string sentence, std::string value_name, std::string default_value) {
+  config::Option result;
+  result.name = std::move(name);
+  result.sentence = std::move(sentence);
+  result.value_name = std::move(value_name);
+  result.default_value = std::move(default_value);
+  std::string variable = "POSTERN_" + result.name;
+  for (char& c : variable) c = c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  result.environment = {variable};
+  return result;
+}
+
+}  // namespace
+
+config::Program daemon_program(std::string version) {
+  config::Command run;
+  run.sentence = "Runs the client daemon until it is told to stop.";
+  run.options = {option("state", "Folder for the device key, the sign-in and the journal.", "DIR", "/var/lib/postern"),
+                 option("socket", "Where `postern` finds the daemon.", "PATH", "/run/postern/posternd.sock"),
+                 option("tun", "Name of the network interface.", "NAME", "postern0"),
+                 option("resolv-conf", "The host's resolver configuration; \"none\" leaves DNS alone.", "PATH",
+                        "/etc/resolv.conf"),
+                 option("log-level", "trace, debug, info, warn, error or off.", "LEVEL", "info"),
+                 option("config", "Configuration file.", "PATH", "/etc/postern/client.toml")};
+  config::Option restore_switch;
+  restore_switch.name = "restore";
+  restore_switch.sentence = "Only undo what a daemon that was killed has left, then end.";
+  restore_switch.kind = config::ValueKind::Switch;
+  run.options.push_back(std::move(restore_switch));
+  return {"posternd", "The Postern client daemon.", std::move(version), {std::move(run)}};
+}
+
+}  // namespace postern::client
