@@ -312,6 +312,8 @@ void Client::settle_events(Instant now) {
       is_busy = true;
     }
     while (const auto event = plane_->peers.poll_event()) {
+      const bool is_silent = std::holds_alternative<PeerSuspect>(*event) || std::holds_alternative<PeerLost>(*event);
+      if (is_silent) relay_.handle_silent_peer(now);
       plane_->flows.handle_event(now, *event);
       is_busy = true;
     }

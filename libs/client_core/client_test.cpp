@@ -325,6 +325,23 @@ TEST_F(ClientTest, RefusesHeldFlowsWhenNobodyComes) {
   EXPECT_LE(world.reconnects_wanted, 8);
 }
 
+TEST_F(ClientTest, FindsAnotherAddressOfTheRelaySoonAfterAFlowHasNoAnswer) {
+  world.add_connector();
+  world.client->handle_control_up(world.now);
+  auto welcome = world.welcome();
+  welcome.mutable_welcome()->mutable_relays(0)->add_addresses(test::kRelay6.to_string());
+  world.control(welcome);
+  world.control(world.full_update());
+  ASSERT_TRUE(world.run_until([&] { return state() == ClientState::Online; }, 5s));
+  connector().finishes = false;
+  App& old = open();
+  world.dead_relay = test::kRelay;
+  App& next = world.connect(world.resolve("nginx.home.lan"), 80);
+  EXPECT_TRUE(world.run_until([&] { return next.connected; }, 7s));
+  EXPECT_EQ(world.client->status(world.now).relay->address, test::kRelay6.to_string());
+  EXPECT_FALSE(old.kernel.is_reset());
+}
+
 TEST_F(ClientTest, HoldsNewFlowsWhileTheRelayIsAway) {
   bring_up();
   settle();

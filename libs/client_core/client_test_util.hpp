@@ -23,6 +23,7 @@ using tcp::test::content;
 using tcp::test::Seen;
 
 inline const SocketAddress kRelay{IpAddress::v4(198, 51, 100, 1), 443};
+inline const SocketAddress kRelay6{*IpAddress::parse("2001:db8::1"), 443};
 inline const SocketAddress kOther{IpAddress::v4(198, 51, 100, 9), 443};
 inline constexpr const char* kMacKey = "0123456789abcdef0123456789abcdef";
 
@@ -313,6 +314,7 @@ class World {
   Instant now{1h};
   Duration delay = 5ms;
   bool relay_answers = true;
+  std::optional<SocketAddress> dead_relay;  ///< nothing passes at this address of the relay
   Bytes last_udp;
   std::vector<Seen> icmp;
   std::vector<wire::AgentMessage> to_controller;
@@ -369,7 +371,9 @@ class World {
     }
   }
   void send_up(const session::Transmit& train) {
-    EXPECT_EQ(train.path.remote, kRelay);
+    EXPECT_TRUE(train.path.remote == kRelay || train.path.remote == kRelay6);
+    if (train.path.remote == dead_relay) return;
+    relay_address_ = train.path.remote;
     for (std::size_t at = 0; at < train.bytes.size(); at += train.stride) {
       const ByteView datagram = train.bytes.subspan(at, std::min(train.stride, train.bytes.size() - at));
       if (wire::classify_datagram(datagram) == wire::DatagramClass::Stun) {
@@ -386,6 +390,7 @@ class World {
     }
   }
   void send_down(const ConnectorSide& from, const session::Transmit& train) {
+    if (relay_address_ == dead_relay) return;
     for (std::size_t at = 0; at < train.bytes.size() && !from.is_dead && relay_answers; at += train.stride) {
       const ByteView datagram = train.bytes.subspan(at, std::min(train.stride, train.bytes.size() - at));
       wire_.emplace(now + delay, Datagram{nullptr, to_bytes(datagram)});
@@ -415,7 +420,7 @@ class World {
     for (; !wire_.empty() && wire_.begin()->first <= now; wire_.erase(wire_.begin())) {
       Datagram& datagram = wire_.begin()->second;
       if (datagram.to == nullptr) {
-        client->handle_train(now, kRelay, datagram.bytes, datagram.bytes.size(), 0);
+        client->handle_train(now, relay_address_, datagram.bytes, datagram.bytes.size(), 0);
       } else {
         datagram.to->endpoint.handle_train(now, {{0, kOther}, datagram.bytes, datagram.bytes.size(), 0});
       }
@@ -436,6 +441,7 @@ class World {
   }
 
   std::multimap<Instant, Datagram> wire_;
+  SocketAddress relay_address_ = kRelay;  ///< where the client talked to last
   alignas(4096) std::array<std::uint8_t, BlockPool::kLargeSize> buffer_{};
 };
 

@@ -54,7 +54,8 @@ void RelayLink::adopt(Instant now, Duration wall_offset, const wire::RelayInfo& 
   if (has_moved) {
     addresses_ = addresses;
     at_ = 0;
-    address_deadline_ = now + kAddressTime;
+    address_deadline_ = now + kAddressTimeFirst;
+    turns_ = 0;
   }
   const bool is_new_ticket = relay.access_token() != access_token_;
   name_ = relay.name();
@@ -71,6 +72,10 @@ void RelayLink::adopt(Instant now, Duration wall_offset, const wire::RelayInfo& 
 
 void RelayLink::handle_network_change(Instant now) {
   if (bind_) bind_->rebind_now(now, wire::RebindReason::AddressChanged);
+}
+
+void RelayLink::handle_silent_peer(Instant now) {
+  if (bind_) bind_->rebind_now(now, wire::RebindReason::PeerSilent);
 }
 
 void RelayLink::clear() {
@@ -93,7 +98,7 @@ void RelayLink::handle_timeout(Instant now) {
   if (!bind_) return;
   bind_->handle_timeout(now);
   if (!address_deadline_ || now < *address_deadline_) return;
-  address_deadline_ = now + kAddressTime;
+  address_deadline_ = now + (++turns_ < addresses_.size() ? kAddressTimeFirst : kAddressTime);
   if (addresses_.size() < 2) return;
   at_ = (at_ + 1) % addresses_.size();
   bind_->set_relay(now, addresses_[at_]);
@@ -115,8 +120,11 @@ RelayLink::Changes RelayLink::poll_changes(Instant now) {
     if (std::holds_alternative<wire::BindRefused>(*event)) changes.refused = true;
     if (const auto* unbound = std::get_if<wire::PeerUnbound>(&*event)) changes.unbound_peers.push_back(unbound->route);
   }
-  if (changes.lost) address_deadline_ = now + kAddressTime;
-  if (is_bound(now)) address_deadline_.reset();
+  if (changes.lost) address_deadline_ = now;  // it has been silent for long enough
+  if (is_bound(now)) {
+    address_deadline_.reset();
+    turns_ = 0;
+  }
   return changes;
 }
 

@@ -15,6 +15,9 @@ namespace postern::client {
 
 class RelayLink {
  public:
+  /// So long a relay that has several addresses may be silent at one before the next is tried: in the first round,
+  /// where probably one kind of address does not work here at all, and in later ones.
+  static constexpr Duration kAddressTimeFirst = std::chrono::seconds(1);
   static constexpr Duration kAddressTime = std::chrono::seconds(5);
 
   /// `random` outlives the link.
@@ -26,6 +29,8 @@ class RelayLink {
   void handle_relay_up(Instant now, Duration wall_offset, const wire::RelayInfo& relay);
   /// The host's addresses have changed.
   void handle_network_change(Instant now);
+  /// Somebody behind the relay does not answer: unless the relay itself answers soon, its next address is tried.
+  void handle_silent_peer(Instant now);
   void clear();
 
   [[nodiscard]] bool handle_datagram(Instant now, const SocketAddress& from, ByteView datagram);
@@ -59,6 +64,7 @@ class RelayLink {
   std::string access_token_;
   std::vector<SocketAddress> addresses_;
   std::size_t at_ = 0;
+  std::size_t turns_ = 0;  ///< addresses given up since the last binding
   /// While there is no binding: when the next address gets its turn.
   std::optional<Instant> address_deadline_;
   std::optional<wire::BindClient> bind_;

@@ -163,6 +163,12 @@ void BindClient::lose() {
 }
 
 void BindClient::rebind_now(Instant now, RebindReason reason) {
+  if (reason == RebindReason::PeerSilent) {
+    // One question at a time: who doubts more often than it can be answered would never be answered.
+    if (!proven_until_ || *proven_until_ <= now + kDoubt) return;
+    proven_until_ = now + kDoubt;
+    return bind(now);
+  }
   if (reason == RebindReason::RelayRestarted && proven_until_) lose();
   challenges_ = refusals_ = 0;
   if (nonce_.empty() || reason != RebindReason::ControlReturned) return ask(now);

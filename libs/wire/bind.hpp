@@ -41,6 +41,7 @@ enum class RebindReason : std::uint8_t {
   RelayRestarted,   ///< RelayUp with another epoch: the binding and the nonce are gone
   ControlReturned,  ///< the control channel came back: the relay may have been restarted with it
   AddressChanged,   ///< a local address came or went
+  PeerSilent,       ///< somebody behind the relay does not answer: is the relay itself still there?
 };
 
 /// Bound for the first time, or again after BindingLost.
@@ -68,6 +69,8 @@ class BindClient {
   static constexpr Duration kRefresh = std::chrono::seconds(20);
   /// A success proves the binding for this long: the refresh that follows it has then gone unanswered for 10 s.
   static constexpr Duration kProof = std::chrono::seconds(30);
+  /// The same for a request that was made because somebody behind the relay is silent.
+  static constexpr Duration kDoubt = std::chrono::seconds(2);
   static constexpr std::size_t kEventsMax = 64;  ///< further hints are dropped; a state is always reported
 
   /// `random` outlives the client. The first request goes out with the first poll_transmit().

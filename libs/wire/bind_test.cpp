@@ -262,6 +262,24 @@ TEST_F(BindClientTest, AfterTheControlChannelCameBackItBindsAtOnceAndStaysBound)
   EXPECT_TRUE(StunView::parse(transmit())->find(StunAttribute::Nonce));
 }
 
+TEST_F(BindClientTest, WhenAPeerIsSilentTheRelayMustAnswerSoonAndStaysBoundIfItDoes) {
+  become_bound();
+  client.rebind_now(now, RebindReason::PeerSilent);
+  const Bytes request = transmit();
+  ASSERT_FALSE(request.empty());
+  now += milliseconds(100);
+  client.rebind_now(now, RebindReason::PeerSilent);
+  EXPECT_FALSE(client.poll_transmit()) << "one question at a time";
+  EXPECT_FALSE(client.is_bound(now + BindClient::kDoubt));
+  ASSERT_TRUE(deliver(success(request)));
+  EXPECT_TRUE(client.is_bound(now + BindClient::kRefresh));
+
+  client.rebind_now(now, RebindReason::PeerSilent);
+  for (const Instant end = now + BindClient::kDoubt; now < end;) advance_to_timeout();
+  EXPECT_FALSE(client.is_bound(now));
+  EXPECT_TRUE(std::holds_alternative<BindingLost>(*client.poll_event()));
+}
+
 TEST_F(BindClientTest, AnotherRelayAddressStartsFromTheBeginning) {
   become_bound();
   const SocketAddress other = *SocketAddress::parse("198.51.100.2:443");

@@ -12,6 +12,7 @@ machine; the checkout stays visible and writable at its own path.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import signal
 import subprocess
@@ -130,12 +131,18 @@ def _replace(path: str, text: str) -> None:
 def _write_sysctls(host: Host) -> None:
     settings = {
         "net/ipv4/ip_forward": "1" if host.router else "0",
+        "net/ipv6/conf/all/forwarding": "1" if host.router else "0",
+        # Addresses work at once: nobody else on these links could have them.
+        "net/ipv6/conf/default/accept_dad": "0",
+        "net/ipv6/conf/all/accept_dad": "0",
+        "net/ipv6/conf/default/accept_ra": "0",
         # Lets any user open ping sockets, as Docker and systemd do; the connector needs it for ICMP.
         "net/ipv4/ping_group_range": "0 2147483647",
     }
     # Where Docker runs, bridges pass their frames through the firewall; a home switch does not.
     if Path("/proc/sys/net/bridge").exists():
         settings["net/bridge/bridge-nf-call-iptables"] = "0"
+        settings["net/bridge/bridge-nf-call-ip6tables"] = "0"
     for name, value in settings.items():
         Path("/proc/sys", name).write_text(value, encoding="ascii")
     # A namespace may only choose a default that the machine allows to everybody; where cubic is not among those, the
@@ -157,25 +164,25 @@ def _configure(host: Host, sleeper: int) -> None:
     if host.firewall:
         _on(sleeper, ["nft", "-f", "-"], host.firewall)
     lines = ["link set lo up"]
-    for name, address in host.bridges:
-        lines += [f"link add {name} type bridge", *_bring_up(name, address)]
+    for name, addresses in host.bridges:
+        lines += [f"link add {name} type bridge", *_bring_up(name, addresses)]
     for link in host.interfaces:
-        lines += _bring_up(link.name, link.address)
+        lines += _bring_up(link.name, link.addresses)
     for link in (link for other in HOSTS for link in other.interfaces if link.peer_host == host.name):
         lines += [f"link set {link.peer_name} master {link.bridge}"] if link.bridge else []
-        lines += _bring_up(link.peer_name, link.peer_address)
-    if host.gateway:
-        lines.append(f"route add default via {host.gateway} congctl {CONGESTION}")
+        lines += _bring_up(link.peer_name, link.peer_addresses)
+    for prefix, gateway in (*(("default", gateway) for gateway in host.gateways), *host.routes):
+        lines.append(f"route add {prefix} via {gateway} congctl {CONGESTION}")
     _on(sleeper, ["ip", "-batch", "-"], "\n".join(lines))
 
 
-def _bring_up(name: str, address: str) -> list[str]:
+def _bring_up(name: str, addresses: tuple[str, ...]) -> list[str]:
     lines = [f"link set {name} txqueuelen {QUEUE_PACKETS} up"]
-    if address:
-        own, bits = address.split("/")
-        network = ".".join(own.split(".")[:3]) + ".0"
-        connected = f"{network}/{bits} dev {name} proto kernel scope link src {own}"
-        lines += [f"addr add {address} dev {name}", f"route replace {connected} congctl {CONGESTION}"]
+    for address in addresses:
+        interface = ipaddress.ip_interface(address)
+        connected = f"{interface.network} dev {name} proto kernel congctl {CONGESTION}"
+        source = f" scope link src {interface.ip}" if interface.version == 4 else ""
+        lines += [f"addr add {address} dev {name}", f"route replace {connected}{source}"]
     return lines
 
 

@@ -49,6 +49,8 @@ class Postern:
     admin_email = "admin@example.org"
     user_email = "user@example.org"
     group = "family"
+    server_place: tuple[str, str] = ("--address", SERVER)
+    """How the server is told where people find it."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
@@ -74,13 +76,13 @@ class Postern:
 
     def init_server(self) -> None:
         self.server.run("install", "-d", "-m", "700", "/run/postern-server", SERVER_STATE)
-        who = ["--network", NETWORK, "--address", SERVER, "--admin-email", self.admin_email]
+        who = ["--network", NETWORK, *self.server_place, "--admin-email", self.admin_email]
         password = self.password_file("admin", self.admin_password)
         self.server.run("postern-server", "init", "--state", SERVER_STATE, *who, "--password-file", password)
 
     def serve(self, env: Mapping[str, str] | None = None) -> None:
         """Starts the server on its state; also after a crash. Returns when it answers."""
-        where = ["--state", SERVER_STATE, "--listen", "0.0.0.0:443", "--admin-socket", ADMIN_SOCKET]
+        where = ["--state", SERVER_STATE, "--listen", "[::]:443", "--admin-socket", ADMIN_SOCKET]
         self.server.spawn("postern-server", "postern-server", "serve", *where, env=env)
         self._await("postern-server", "the server answers", self._server_answers)
         self._network = self.admin("network", "show")

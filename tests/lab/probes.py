@@ -58,7 +58,7 @@ def ask_mirror(host: Host, address: str, port: int) -> tuple[str, str, str]:
     return seen, theirs, mine
 
 
-def addresses(host: Host, name: str) -> set[str]:
-    """IPv4 addresses of a name as any program on this host gets them; empty when there is none."""
-    result = host.run("getent", "ahostsv4", name, check=False)
+def addresses(host: Host, name: str, version: int = 4) -> set[str]:
+    """IPv4 (or IPv6) addresses of a name as any program on this host gets them; empty when there is none."""
+    result = host.run("getent", f"ahostsv{version}", name, check=False)
     return {line.split()[0] for line in result.stdout.splitlines()}

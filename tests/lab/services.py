@@ -13,7 +13,19 @@ from pathlib import Path
 
 from .paths import FILES
 from .testbed import Host, Lab, LabError, await_true
-from .topology import DB, INTERNET, NGINX, SERVER, SERVER_NAME, SSH
+from .topology import (
+    BOTH_NAME,
+    DB,
+    INTERNET,
+    IPV6_NAME,
+    NGINX,
+    NGINX6,
+    SERVER,
+    SERVER6,
+    SERVER_NAME,
+    SSH,
+    TARGET_NAME,
+)
 
 READY_SECONDS = 20.0
 BIG_BYTES = 1 << 30
@@ -36,11 +48,12 @@ def start_all(lab: Lab) -> None:
 
 def start_dns(lab: Lab) -> None:
     """A public resolver on the internet, and the two home routers' own, which forward to it what they do not know."""
-    public = [f"--host-record={SERVER_NAME},{SERVER}", f"--host-record=www.example.org,{INTERNET}"]
+    public = [f"--host-record={SERVER_NAME},{SERVER},{SERVER6}", f"--host-record=www.example.org,{INTERNET}"]
     _start_dnsmasq(lab, "internet", INTERNET, public)
     _start_dnsmasq(lab, "laptop-nat", "192.168.77.1", [f"--server={INTERNET}"])
-    records = (("nginx", NGINX), ("ssh", SSH), ("db", DB), ("target", NGINX))
-    zone = [f"--host-record={name}.home.lan,{address}" for name, address in records]
+    records = [(f"{name}.home.lan", address) for name, address in (("nginx", NGINX), ("ssh", SSH), ("db", DB))]
+    records += [(TARGET_NAME, NGINX), (IPV6_NAME, NGINX6), (BOTH_NAME, NGINX), (BOTH_NAME, NGINX6)]
+    zone = [f"--host-record={name},{address}" for name, address in records]
     _start_dnsmasq(lab, "home-nat", "192.168.1.1", [f"--server={INTERNET}", "--local=/home.lan/", *zone])
     _await_command(lab.host("laptop"), "getent", "ahostsv4", SERVER_NAME, service="dns-laptop-nat")
     _await_command(lab.host("connector"), "getent", "ahostsv4", "nginx.home.lan", service="dns-home-nat")
@@ -68,10 +81,10 @@ http {{
   client_max_body_size 0;
   client_body_temp_path {www}/tmp;
   server {{
-    listen 80;
-    listen 8080;
-    listen 8443 ssl;
-    listen 443 ssl;
+    listen [::]:80 ipv6only=off;
+    listen [::]:8080 ipv6only=off;
+    listen [::]:8443 ssl ipv6only=off;
+    listen [::]:443 ssl ipv6only=off;
     ssl_certificate {www}/../tls.crt;
     ssl_certificate_key {www}/../tls.key;
     root {www}/public;

@@ -74,6 +74,13 @@ def test_the_internet_cannot_reach_home_even_with_a_route_to_it(lab: Lab) -> Non
         server.run("ip", "route", "del", topology.HOME_LAN)
 
 
+def test_the_internet_cannot_reach_home_by_ipv6_although_it_has_a_route(lab: Lab) -> None:
+    assert probes.connect(lab.host("connector"), topology.NGINX6, 80) == "open"
+    assert probes.connect(lab.host("connector"), topology.SERVER6, 1) == "refused"
+    assert probes.connect(lab.host("server"), topology.NGINX6, 80) == "silent"
+    assert probes.connect(lab.host("laptop"), topology.NGINX6, 80) == "silent"
+
+
 def test_the_nats_answer_only_to_their_inside(lab: Lab) -> None:
     assert probes.connect(lab.host("connector"), "192.168.1.1", 53) == "open"
     for outside in (topology.LAPTOP_NAT, topology.HOME_NAT):
