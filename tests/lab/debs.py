@@ -23,6 +23,7 @@ from pathlib import Path
 from .paths import LAB
 
 WANTED = (
+    "busybox-static",
     "curl",
     "dnsmasq-base",
     "ethtool",

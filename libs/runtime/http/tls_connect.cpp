@@ -75,7 +75,7 @@ class TlsConnect::Impl : public std::enable_shared_from_this<Impl> {
 
   void shake_hands(const tcp::endpoint& endpoint) {
     auto context = make_client_context(trust_);
-    if (!context) return fail(context.error());
+    if (!context) return report({ConnectError::Kind::NotTrusted, context.error()});
     boost::system::error_code error;
     const int descriptor = socket_.release(error);
     if (error) return fail(error.message());

@@ -6,6 +6,7 @@
 #include <openssl/x509v3.h>
 
 #include "identity/keys.hpp"
+#include "runtime/http/system_authorities.hpp"
 
 namespace postern::runtime {
 namespace {
@@ -150,8 +151,8 @@ std::expected<TlsContext, std::string> make_client_context(const ServerTrust& tr
   SSL_CTX_set_verify(raw, SSL_VERIFY_PEER, nullptr);
   if (*pin) {
     SSL_CTX_set_cert_verify_callback(raw, verify_pinned, &**pin);
-  } else if (SSL_CTX_set_default_verify_paths(raw) != 1) {
-    return std::unexpected("the system's list of certificate authorities cannot be read: " + openssl_error());
+  } else if (auto found = use_system_authorities(raw); !found) {
+    return std::unexpected(found.error());
   }
   return context;
 }

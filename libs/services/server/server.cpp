@@ -2,6 +2,7 @@
 
 #include <csignal>
 
+#include "runtime/http/certificate_check.hpp"
 #include "runtime/http/http_server.hpp"
 #include "runtime/http/line_server.hpp"
 #include "runtime/loop/event_loop.hpp"
@@ -46,16 +47,29 @@ ServerError to_server_error(const runtime::ListenError& error) {
   return {ExitCode::Failure, error.message};
 }
 
+/// Of a file that an option names.
+ServerError to_server_error(const runtime::FileError& error) {
+  const bool permission =
+      error.kind == runtime::FileErrorKind::NoPermission || error.kind == runtime::FileErrorKind::TooOpen;
+  return {permission ? ExitCode::NotPermitted : ExitCode::Usage, error.text};
+}
+
 /// What TLS presents: the own leaf and root, or the files that were named.
 std::expected<CertificatePair, ServerError> load_certificate(const ServeOptions& options, const ServerState& state) {
   if (options.certificate_file.empty()) {
     return CertificatePair{state.leaf.certificate_pem + state.network.root_certificate_pem, state.leaf.key.to_pem()};
   }
   const auto certificate = runtime::read_text_file(options.certificate_file, kPemFileMax);
-  if (!certificate) return std::unexpected(ServerError{ExitCode::Usage, certificate.error().text});
+  if (!certificate) return std::unexpected(to_server_error(certificate.error()));
   const auto key = runtime::read_secret_file(options.key_file, kPemFileMax);
-  if (!key) return std::unexpected(ServerError{ExitCode::NotPermitted, key.error().text});
-  return CertificatePair{*certificate, std::string(as_text(*key))};
+  if (!key) return std::unexpected(to_server_error(key.error()));
+  CertificatePair pair{*certificate, std::string(as_text(*key))};
+  const auto address = PublicAddress::parse_url(state.network.url);
+  const auto checked =
+      runtime::check_certificate({options.certificate_file, pair.certificate, options.key_file, pair.key},
+                                 address ? address->host : state.network.url, wall_now());
+  if (!checked) return std::unexpected(ServerError{ExitCode::Usage, checked.error()});
+  return pair;
 }
 
 /// With a public certificate nobody pins our root: tokens and enrolment URLs do not name it.
