@@ -6,6 +6,7 @@
 #include "config/exit_code.hpp"
 #include "config/parser.hpp"
 #include "runtime/os/files.hpp"
+#include "runtime/os/limits.hpp"
 #include "services/client/daemon.hpp"
 #include "services/client/daemon_options.hpp"
 #include "services/client/environment.hpp"
@@ -58,6 +59,7 @@ int main(int argc, char** argv) {
   if (settings->enabled("restore")) return restore(settings->text("state"));
   const auto level = runtime::parse_log_level(settings->text("log-level"));
   if (!level) return fail(ExitCode::Usage, "--log-level: \"" + settings->text("log-level") + "\" is no level");
+  runtime::use_one_heap();
   client::DaemonConfig config{
       settings->text("state"), settings->text("socket"),
       settings->text("tun"),   settings->text("resolv-conf") == "none" ? "" : settings->text("resolv-conf"),

@@ -6,6 +6,7 @@
 
 #include "runtime/loop/signals.hpp"
 #include "runtime/os/files.hpp"
+#include "runtime/os/limits.hpp"
 #include "services/connector/connector_service.hpp"
 
 extern char** environ;
@@ -49,6 +50,7 @@ int ask_for_health(const config::Settings& values) {
 int run(const config::Settings& values) {
   auto settings = connector::make_settings(values);
   if (!settings) return fail(settings.error().code, settings.error().message);
+  runtime::use_one_heap();
   runtime::EventLoop loop;
   connector::ConnectorService* running = nullptr;
   const runtime::SignalWatcher signals(loop, {SIGTERM, SIGINT}, [&](int) { running->stop(); });

@@ -446,6 +446,17 @@ TEST_F(ClientTest, APingKeepsQuietFlowsHonestAndNothingIsSentWithoutFlows) {
 
 // --- revocation ------------------------------------------------------------------------------------------------------
 
+TEST_F(ClientTest, AFinishedFlowLeavesNoDoubtAboutAPeerThatIsThere) {
+  bring_up();
+  for (const Duration delay : {20ms, 1ms}) {
+    world.delay = delay;
+    (void)open(200'000);
+    ASSERT_TRUE(world.run_until([&] { return world.client->status(world.now).flows == 0; }, 20s));
+    world.run_for(10s);
+    EXPECT_EQ(world.client->status(world.now).sessions.at(0).state, "ready");
+  }
+}
+
 TEST_F(ClientTest, FlowsOfARemovedResourceEndAtOnce) {
   bring_up();
   connector().finishes = false;

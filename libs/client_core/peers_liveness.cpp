@@ -44,7 +44,9 @@ void Peers::check_liveness(Instant now, Peer& peer) {
   const bool is_waiting = peer.unanswered_since && now - *peer.unanswered_since >= config_.busy_ping;
   // A suspect peer is asked less often: it may be gone for hours while flows wait for it.
   const Duration interval = peer.suspect ? 5 * config_.busy_ping : config_.busy_ping;
-  if ((is_quiet || is_waiting) && (peer.flows > 0 || !peer.listed) && now - peer.pinged >= interval) {
+  // Without flows one question is enough: a last write whose acknowledgement came too soon to count settles the doubt.
+  const bool is_worth_asking = peer.flows > 0 || !peer.listed || !peer.suspect;
+  if ((is_quiet || is_waiting) && is_worth_asking && now - peer.pinged >= interval) {
     sessions_.ping(now, *peer.session);
     peer.pinged = now;
     if (!peer.unanswered_since) peer.unanswered_since = now;
@@ -80,8 +82,8 @@ std::optional<Instant> Peers::deadline_of(const Peer& peer) const {
   const Instant ping = std::max(*peer.unanswered_since + config_.busy_ping, peer.pinged + interval);
   if (!peer.listed)
     return std::min(ping, *peer.unanswered_since + (peer.suspect ? peer.gone_silence : config_.silence_max));
-  if (peer.flows == 0) return peer.suspect ? std::nullopt : std::optional(silent);
-  return peer.suspect ? ping : std::min(silent, ping);
+  if (!peer.suspect) return std::min(silent, ping);
+  return peer.flows > 0 ? std::optional(ping) : std::nullopt;
 }
 
 void Peers::schedule() {

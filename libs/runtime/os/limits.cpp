@@ -1,5 +1,6 @@
 #include "runtime/os/limits.hpp"
 
+#include <malloc.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -18,6 +19,10 @@ std::uint64_t raise_open_files_limit() {
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0) return before;
   }
   return limit.rlim_cur;
+}
+
+void use_one_heap() {
+  ::mallopt(M_ARENA_MAX, 1);
 }
 
 }  // namespace postern::runtime

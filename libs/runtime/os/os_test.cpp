@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "runtime/os/files.hpp"
+#include "runtime/os/idle_memory.hpp"
 #include "runtime/os/limits.hpp"
 #include "runtime/os/log.hpp"
 #include "runtime/os/random.hpp"
@@ -135,6 +136,26 @@ TEST(KernelRandom, NeverRepeatsItself) {
   Bytes large(4096);
   random.fill(large);
   EXPECT_NE(Bytes(4096), large);
+}
+
+TEST(IdleMemory, GivesMemoryBackOnceAndOnlyAfterABurst) {
+  BlockPool pool(64 << 20);
+  IdleMemory memory(pool);
+  Instant now{};
+  EXPECT_FALSE(memory.next_timeout());
+  EXPECT_FALSE(memory.observe(now, IdleMemory::kQuietBytes - 1));
+  EXPECT_FALSE(memory.next_timeout()) << "hardly anything has moved";
+
+  std::uint64_t moved = 10 << 20;
+  EXPECT_FALSE(memory.observe(now, moved));
+  now += IdleMemory::kQuietTime - std::chrono::milliseconds(1);
+  moved += IdleMemory::kQuietBytes;
+  EXPECT_FALSE(memory.observe(now, moved)) << "still busy";
+  EXPECT_EQ(memory.next_timeout(), now + IdleMemory::kQuietTime);
+  now += IdleMemory::kQuietTime;
+  EXPECT_TRUE(memory.observe(now, moved + 100));
+  EXPECT_FALSE(memory.next_timeout());
+  EXPECT_FALSE(memory.observe(now + IdleMemory::kQuietTime, moved + 200));
 }
 
 TEST(Limits, OpenFilesAreRaisedToTheHardLimit) {

@@ -16,8 +16,6 @@ constexpr int kTrainsPerTurn = 32;
 /// How often the host's addresses, routes and resolv.conf are looked at.
 constexpr Duration kLookInterval = std::chrono::seconds(3);
 /// A pause when no block is free: the kernels on both sides hold the data meanwhile.
-constexpr int kLooksBeforeTrim = 3;
-constexpr std::uint64_t kQuietBytes = 64 * 1024;
 constexpr Duration kNoBlockPause = std::chrono::milliseconds(2);
 
 std::string host_name() {
@@ -227,6 +225,7 @@ void Engine::end_turn(Instant now) {
   write_udp(now);
   handle_outputs(now);
   if (now >= next_look_) look_at_host(now);
+  memory_.observe(now, udp_.counters().bytes_sent + udp_.counters().bytes_received);
   if (std::exchange(routes_dirty_, false)) {
     apply_dns();
     apply_routes();
@@ -237,8 +236,9 @@ std::optional<Instant> Engine::next_timeout() const {
   if (is_stopped_) return std::nullopt;
   if (udp_readable_) return Instant{};
   if (tun_readable_) return tun_block_ ? Instant{} : parts_.loop.now() + kNoBlockPause;
-  const auto due = client_.next_timeout();
-  return due ? std::min(*due, next_look_) : next_look_;
+  Instant next = next_look_;
+  for (const auto due : {client_.next_timeout(), memory_.next_timeout()}) next = std::min(next, due.value_or(next));
+  return next;
 }
 
 void Engine::handle_outputs(Instant now) {
@@ -265,7 +265,6 @@ void Engine::handle_outputs(Instant now) {
 void Engine::look_at_host(Instant now) {
   next_look_ = now + kLookInterval;
   if (client_.addresses().generation() != saved_generation_) save_names(now);
-  trim_when_idle();
   if (parts_.dns.is_installed()) apply_dns();
   const auto view = observe_host(routing_, tun_.device().index());
   if (!view || *view == host_) return;
@@ -274,14 +273,6 @@ void Engine::look_at_host(Instant now) {
   client_.handle_network_change(now);
   control_->reconnect_now();
   routes_dirty_ = true;
-}
-
-/// Blocks of a burst go back to the kernel once nothing has moved for a while.
-void Engine::trim_when_idle() {
-  const std::uint64_t moved = udp_.counters().bytes_sent + udp_.counters().bytes_received;
-  const bool is_quiet = moved - std::exchange(moved_, moved) < kQuietBytes;
-  quiet_looks_ = is_quiet ? quiet_looks_ + 1 : 0;
-  if (quiet_looks_ == kLooksBeforeTrim) parts_.pool.trim();
 }
 
 void Engine::save_names(Instant now) {

@@ -14,6 +14,7 @@
 #include "client_core/client.hpp"
 #include "runtime/http/control_client.hpp"
 #include "runtime/loop/event_loop.hpp"
+#include "runtime/os/idle_memory.hpp"
 #include "runtime/os/log.hpp"
 #include "runtime/tun/routing.hpp"
 #include "runtime/udp/udp_socket.hpp"
@@ -93,7 +94,6 @@ class Engine final : public runtime::TurnParticipant {
   void apply_routes();
   void apply_dns();
   void save_names(Instant now);
-  void trim_when_idle();
   [[nodiscard]] std::vector<IpPrefix> protected_prefixes() const;
 
   EngineConfig config_;
@@ -120,8 +120,7 @@ class Engine final : public runtime::TurnParticipant {
   std::string last_failure_;
   std::uint64_t saved_generation_ = 0;
   Instant next_look_;
-  std::uint64_t moved_ = 0;
-  int quiet_looks_ = 0;
+  runtime::IdleMemory memory_{parts_.pool};
 };
 
 }  // namespace postern::client

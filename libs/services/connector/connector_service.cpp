@@ -14,7 +14,6 @@ namespace {
 constexpr std::size_t kPoolMax = 512U << 20;
 constexpr Duration kHeartbeat = std::chrono::seconds(10);
 constexpr Duration kStopPatience = std::chrono::seconds(3);
-constexpr Duration kIdleUntilTrim = std::chrono::seconds(10);
 /// Descriptors that are not flows: sockets of our own, resolver, control channel, health.
 constexpr std::uint64_t kOwnDescriptors = 128;
 
@@ -53,7 +52,7 @@ ConnectorService::ConnectorService(runtime::EventLoop& loop, runtime::Logger& lo
                .ticket_refused = [this] { restart_control("a relay refused the ticket"); }}),
       network_(loop_, [this] { handle_network_changed(); }),
       started_(loop_.now()),
-      last_traffic_(loop_.now()) {
+      memory_(pool_) {
   process_ = to_hex(random_.make<std::array<std::uint8_t, 8>>());
   core_.handle_network_time(loop_.now(), runtime::wall_now());
   loop_.add_participant(*this);
@@ -260,7 +259,7 @@ std::optional<Instant> ConnectorService::housekeeping() const {
   const auto consider = [&earliest](Instant at) { earliest = std::min(earliest.value_or(at), at); };
   if (control_up_) consider(heartbeat_at_);
   if (control_restart_at_) consider(*control_restart_at_);
-  if (!trimmed_) consider(last_traffic_ + kIdleUntilTrim);
+  if (const auto at = memory_.next_timeout()) consider(*at);
   return earliest;
 }
 
@@ -276,15 +275,7 @@ void ConnectorService::keep_house(Instant now) {
     start_control();
   }
   const FlowCounters& flows = core_.flows().counters();
-  const std::uint64_t traffic = flows.bytes_to_targets + flows.bytes_from_targets;
-  if (traffic != traffic_seen_) {
-    traffic_seen_ = traffic;
-    last_traffic_ = now;
-    trimmed_ = false;
-  } else if (!trimmed_ && now - last_traffic_ >= kIdleUntilTrim) {
-    pool_.trim();
-    trimmed_ = true;
-  }
+  memory_.observe(now, flows.bytes_to_targets + flows.bytes_from_targets);
 }
 
 }  // namespace postern::connector

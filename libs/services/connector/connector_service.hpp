@@ -15,6 +15,7 @@
 #include "runtime/dns/resolver.hpp"
 #include "runtime/http/control_client.hpp"
 #include "runtime/loop/event_loop.hpp"
+#include "runtime/os/idle_memory.hpp"
 #include "runtime/os/log.hpp"
 #include "runtime/os/random.hpp"
 #include "runtime/udp/network_monitor.hpp"
@@ -123,9 +124,7 @@ class ConnectorService final : private runtime::TurnParticipant {
   std::uint64_t dropped_datagrams_ = 0;  ///< neither STUN nor QUIC, or from nobody we know
   Instant heartbeat_at_;
   Instant started_;
-  Instant last_traffic_;
-  std::uint64_t traffic_seen_ = 0;
-  bool trimmed_ = true;
+  runtime::IdleMemory memory_;
   std::optional<Instant> control_restart_at_;
   std::optional<Instant> stop_at_;
   std::optional<Failure> failure_;
