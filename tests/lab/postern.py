@@ -49,6 +49,9 @@ class Postern:
     admin_email = "admin@example.org"
     user_email = "user@example.org"
     group = "family"
+    serve_options: tuple[str, ...] = ()
+    """More options for `postern-server serve`."""
+
     server_place: tuple[str, str] = ("--address", SERVER)
     """How the server is told where people find it."""
 
@@ -83,7 +86,7 @@ class Postern:
     def serve(self, env: Mapping[str, str] | None = None) -> None:
         """Starts the server on its state; also after a crash. Returns when it answers."""
         where = ["--state", SERVER_STATE, "--listen", "[::]:443", "--admin-socket", ADMIN_SOCKET]
-        self.server.spawn("postern-server", "postern-server", "serve", *where, env=env)
+        self.server.spawn("postern-server", "postern-server", "serve", *where, *self.serve_options, env=env)
         self._await("postern-server", "the server answers", self._server_answers)
         self._network = self.admin("network", "show")
 
