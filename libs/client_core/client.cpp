@@ -45,11 +45,13 @@ WallTime Client::wall(Instant now) const {
 void Client::handle_control_up(Instant now) {
   control_up_ = true;
   control_failure_.clear();
+  control_lost_at_.reset();
   next_heartbeat_ = now + kHeartbeat;
   settled_at_ = now + kSettleTime;
 }
 
-void Client::handle_control_down(Instant /*now*/, std::string reason) {
+void Client::handle_control_down(Instant now, std::string reason) {
+  if (!control_lost_at_) control_lost_at_ = now;
   control_up_ = false;
   control_failure_ = std::move(reason);
   next_heartbeat_.reset();

@@ -19,9 +19,11 @@
 
 #include "client_core/directory.hpp"
 #include "client_core/dns_front.hpp"
+#include "client_core/explanation.hpp"
 #include "client_core/flows.hpp"
 #include "client_core/peers.hpp"
 #include "client_core/relay_link.hpp"
+#include "client_core/route_plan.hpp"
 #include "client_core/status.hpp"
 #include "schema/control.pb.h"
 #include "wire/packet.hpp"
@@ -83,6 +85,8 @@ class Client {
   /// Between two wishes for the control channel.
   static constexpr Duration kReconnectInterval = std::chrono::seconds(1);
   static constexpr std::size_t kRepliesMax = 1024;
+  /// Of route_notes(); further ones are left out.
+  static constexpr std::size_t kNotesMax = 64;
 
   /// `pool` and `random` outlive the client.
   Client(ClientConfig config, BlockPool& pool, RandomSource& random);
@@ -128,12 +132,19 @@ class Client {
   [[nodiscard]] std::vector<IpAddress> relay_addresses() const;
   [[nodiscard]] ClientState state(Instant now) const;
   [[nodiscard]] ClientStatus status(Instant now) const;
+  /// What the TUN should be given, and what never (runtime's part: plan_routes, then the kernel).
+  [[nodiscard]] RouteRequest route_request(const HostFacts& host) const;
+  /// What would become of a TCP connection to there, now. Changes nothing and sends nothing.
+  [[nodiscard]] Explanation explain(Instant now, const Destination& destination, const HostFacts& host) const;
+  /// Resources whose addresses are (partly) not reached through the TUN on this host, one sentence each.
+  [[nodiscard]] std::vector<std::string> route_notes(const HostFacts& host) const;
   /// Ends all sessions and flows (disconnect, sign-out).
   void close(Instant now);
 
  private:
   /// Everything that hangs on the route id of this process.
   struct DataPlane;
+  class Explainer;
 
   void handle_welcome(Instant now, const wire::Welcome& welcome);
   void handle_client_update(Instant now, const wire::ClientUpdate& update);
@@ -173,7 +184,8 @@ class Client {
 
   bool control_up_ = false;
   std::string control_failure_;  ///< why it is down; empty while the first attempt runs
-  Duration wall_offset_{};       ///< network time since the epoch at Instant 0
+  std::optional<Instant> control_lost_at_;
+  Duration wall_offset_{};  ///< network time since the epoch at Instant 0
   std::string network_;
   std::string network_name_;
   std::string account_;

@@ -31,20 +31,6 @@ void add(std::map<std::string, std::uint64_t>& drops, std::string_view prefix, c
   }
 }
 
-std::string_view describe(const Peer& peer) {
-  if (peer.suspect) return "suspect";
-  switch (peer.stage) {
-    case PeerStage::Down:
-      return "down";
-    case PeerStage::Handshaking:
-    case PeerStage::Greeting:
-      return "connecting";
-    case PeerStage::Ready:
-      break;
-  }
-  return peer.draining ? "draining" : "ready";
-}
-
 }  // namespace
 
 std::vector<IpPrefix> Client::wanted_routes() const {
@@ -91,10 +77,7 @@ std::vector<ResourceStatus> Client::resource_status(Instant now) const {
     entry.name = resource.name;
     entry.address = resource.address.text();
     for (const auto& alias : resource.aliases) entry.aliases.push_back(alias.text());
-    const bool is_closed = resource.tcp.policy == model::PortPolicy::DenyAll;
-    entry.tcp_ports = is_closed                                            ? "none"
-                      : resource.tcp.policy == model::PortPolicy::AllowAll ? "all"
-                                                                           : resource.tcp.text();
+    entry.tcp_ports = ports_text(resource.tcp);
     const Lease* lease = directory_.find_lease(resource.remote_network);
     if (lease == nullptr) continue;
     entry.remote_network = lease->remote_network_name;
@@ -113,7 +96,7 @@ std::vector<SessionStatus> Client::session_status() const {
     SessionStatus& entry = all.emplace_back();
     entry.connector = peer.instance.connector_name;
     entry.instance = id.value;
-    entry.state = describe(peer);
+    entry.state = state_word(peer);
     entry.flows = peer.flows;
     entry.failure = peer.failure;
     const Lease* lease = directory_.find_lease(peer.instance.remote_network);

@@ -11,23 +11,6 @@ constexpr std::array<std::string_view, static_cast<std::size_t>(FlowRefusal::kCo
     "no_relay",          "no_instance",        "too_many_flows",   "timed_out",
     "refused_by_target", "target_unreachable", "target_silent",    "refused_by_connector"};
 
-std::expected<const model::Resource*, FlowRefusal> find_resource(Instant now, const Directory& directory,
-                                                                 resolver::AddressPool& pool, const IpAddress& address,
-                                                                 FlowTarget& target) {
-  const model::Resource* resource = nullptr;
-  if (pool.network().contains(address)) {
-    const model::DnsName* name = pool.name_of(now, address);
-    if (name == nullptr) return std::unexpected(FlowRefusal::UnknownName);
-    target.host = name->text();
-    resource = directory.table().match(*name);
-  } else {
-    target.address = address;
-    resource = directory.table().match(address);
-  }
-  if (resource == nullptr) return std::unexpected(FlowRefusal::NoResource);
-  return resource;
-}
-
 /// schema/session.proto: the comments of RefusalReason.
 FlowVerdict verdict_for(wire::RefusalReason reason) {
   switch (reason) {
@@ -87,16 +70,38 @@ Bytes FlowTarget::framed_head() const {
   return wire::frame_message(as_bytes(head.SerializeAsString()));
 }
 
+Decision decide(WallTime wall, const Directory& directory, const Destination& destination) {
+  Decision decision;
+  decision.resource = std::visit([&](const auto& host) { return directory.table().match(host); }, destination.host);
+  if (decision.resource == nullptr) {
+    decision.refusal = FlowRefusal::NoResource;
+    return decision;
+  }
+  decision.lease = directory.find_lease(decision.resource->remote_network);
+  if (destination.port && !decision.resource->tcp.allows(*destination.port)) {
+    decision.refusal = FlowRefusal::PortNotAllowed;
+  } else if (decision.lease == nullptr || decision.lease->expires_at <= wall) {
+    decision.refusal = FlowRefusal::NoLease;
+  }
+  return decision;
+}
+
 std::expected<FlowTarget, FlowRefusal> find_target(Instant now, WallTime wall, const Directory& directory,
                                                    resolver::AddressPool& pool, const SocketAddress& destination) {
   FlowTarget target;
-  const auto resource = find_resource(now, directory, pool, destination.ip, target);
-  if (!resource) return std::unexpected(resource.error());
-  if (!(*resource)->tcp.allows(destination.port)) return std::unexpected(FlowRefusal::PortNotAllowed);
-  const Lease* lease = directory.find_lease((*resource)->remote_network);
-  if (lease == nullptr || lease->expires_at <= wall) return std::unexpected(FlowRefusal::NoLease);
-  target.resource = (*resource)->id;
-  target.remote_network = (*resource)->remote_network;
+  Destination to{destination.ip, destination.port};
+  if (pool.network().contains(destination.ip)) {
+    const model::DnsName* name = pool.name_of(now, destination.ip);
+    if (name == nullptr) return std::unexpected(FlowRefusal::UnknownName);
+    to.host = *name;
+    target.host = name->text();
+  } else {
+    target.address = destination.ip;
+  }
+  const Decision decision = decide(wall, directory, to);
+  if (decision.refusal) return std::unexpected(*decision.refusal);
+  target.resource = decision.resource->id;
+  target.remote_network = decision.resource->remote_network;
   target.port = destination.port;
   return target;
 }

@@ -10,6 +10,7 @@
 
 #include "base/bytes.hpp"
 #include "base/ip.hpp"
+#include "client_core/destination.hpp"
 #include "client_core/directory.hpp"
 #include "resolver/address_pool.hpp"
 #include "tcp/types.hpp"
@@ -47,6 +48,15 @@ struct FlowTarget {
   /// FlowHead, ready to be written to its stream.
   [[nodiscard]] Bytes framed_head() const;
 };
+
+/// What decides about a flow, in this order: the Resource, its ports, the lease of its remote network.
+struct Decision {
+  const model::Resource* resource = nullptr;
+  const Lease* lease = nullptr;
+  std::optional<FlowRefusal> refusal;  ///< the first that applies
+};
+/// Without a port, ports are not judged.
+[[nodiscard]] Decision decide(WallTime wall, const Directory& directory, const Destination& destination);
 
 [[nodiscard]] std::expected<FlowTarget, FlowRefusal> find_target(Instant now, WallTime wall, const Directory& directory,
                                                                  resolver::AddressPool& pool,

@@ -34,6 +34,20 @@ std::string describe(const session::Closed& closed) {
 
 }  // namespace
 
+std::string_view state_word(const Peer& peer) {
+  if (peer.suspect) return "suspect";
+  switch (peer.stage) {
+    case PeerStage::Down:
+      return "down";
+    case PeerStage::Handshaking:
+    case PeerStage::Greeting:
+      return "connecting";
+    case PeerStage::Ready:
+      break;
+  }
+  return peer.draining ? "draining" : "ready";
+}
+
 Peers::Peers(PeersConfig config, const Directory& directory, session::Endpoint& sessions, BlockPool& pool)
     : config_(std::move(config)), directory_(directory), sessions_(sessions), pool_(pool) {}
 
@@ -86,21 +100,44 @@ Peers::Fitness Peers::fitness(Instant now, model::InstanceId id) const {
   return peer->draining || !peer->listed ? Fitness::Draining : Fitness::Good;
 }
 
+std::vector<Peers::Candidate> Peers::rank(Instant now, model::RemoteNetworkId network,
+                                          std::span<const model::InstanceId> tried) const {
+  std::vector<Candidate> ranked;
+  for (const model::InstanceId id : candidates(network)) {
+    if (std::ranges::find(tried, id) == tried.end()) ranked.push_back({id, fitness(now, id)});
+  }
+  std::ranges::stable_sort(ranked, {}, &Candidate::fitness);
+  return ranked;
+}
+
+bool Peers::is_dead_weight(const Peer* peer, Fitness fitness) {
+  return peer != nullptr && fitness == Fitness::Suspect && peer->flows == 0 && peer->listed;
+}
+
+bool Peers::needs_session(const Peer* peer, Fitness fitness) {
+  return peer == nullptr || peer->stage == PeerStage::Down || is_dead_weight(peer, fitness);
+}
+
+std::optional<model::InstanceId> Peers::would_choose(Instant now, model::RemoteNetworkId network) const {
+  for (const auto& [id, fit] : rank(now, network, {})) {
+    if (fit == Fitness::Unfit) break;
+    if (!needs_session(find(id), fit)) return id;
+    if (relay_ && directory_.find_instance(id) != nullptr) return id;
+  }
+  return std::nullopt;
+}
+
 std::optional<model::InstanceId> Peers::choose(Instant now, model::RemoteNetworkId network,
                                                std::span<const model::InstanceId> tried) {
-  std::vector<model::InstanceId> ids = candidates(network);
-  std::erase_if(ids, [&](model::InstanceId id) { return std::ranges::find(tried, id) != tried.end(); });
-  std::ranges::stable_sort(ids, {}, [&](model::InstanceId id) { return fitness(now, id); });
-  for (const model::InstanceId id : ids) {
-    const Fitness fit = fitness(now, id);
+  for (const auto& [id, fit] : rank(now, network, tried)) {
     if (fit == Fitness::Unfit) break;
     Peer* peer = const_cast<Peer*>(find(id));
-    const bool is_dead_weight = peer != nullptr && fit == Fitness::Suspect && peer->flows == 0 && peer->listed;
-    if (is_dead_weight) sessions_.close(now, *peer->session, kCloseDone, "silent");
-    if (peer == nullptr || peer->stage == PeerStage::Down || is_dead_weight) {
+    const bool is_dead = is_dead_weight(peer, fit);
+    if (is_dead) sessions_.close(now, *peer->session, kCloseDone, "silent");
+    if (needs_session(peer, fit)) {
       const Instance* instance = directory_.find_instance(id);
       if (instance == nullptr) continue;
-      if (is_dead_weight) by_session_.erase(*peer->session);
+      if (is_dead) by_session_.erase(*peer->session);
       Peer& fresh = peer != nullptr ? *peer : peers_[id];
       fresh.instance = *instance;
       if (!connect(now, fresh)) continue;

@@ -86,6 +86,9 @@ struct Peer {
   wire::LengthPrefixedReader control{wire::kSessionMessageMax};
 };
 
+/// "connecting", "ready", "draining", "suspect", "down".
+[[nodiscard]] std::string_view state_word(const Peer& peer);
+
 enum class PeerDrop : std::uint8_t { MalformedMessage, UnknownMessage, HelloRefused, kCount };
 
 class Peers {
@@ -95,6 +98,17 @@ class Peers {
   /// The path of all sessions; nothing while no relay is bound. Moves living sessions too.
   void set_relay(Instant now, const std::optional<SocketAddress>& relay);
 
+  /// How well an instance can take a new flow, best first.
+  enum class Fitness : std::uint8_t { Good, Draining, Suspect, Unfit };
+  struct Candidate {
+    model::InstanceId instance;
+    Fitness fitness = Fitness::Good;
+  };
+  /// Every instance of the network that is not in `tried`, in the order in which a new flow is offered to them.
+  [[nodiscard]] std::vector<Candidate> rank(Instant now, model::RemoteNetworkId network,
+                                            std::span<const model::InstanceId> tried) const;
+  /// What choose() would give, without connecting.
+  [[nodiscard]] std::optional<model::InstanceId> would_choose(Instant now, model::RemoteNetworkId network) const;
   /// The instance for a new flow, connecting to it if need be; nothing when none is left to try.
   [[nodiscard]] std::optional<model::InstanceId> choose(Instant now, model::RemoteNetworkId network,
                                                         std::span<const model::InstanceId> tried);
@@ -127,9 +141,11 @@ class Peers {
   }
 
  private:
-  enum class Fitness : std::uint8_t { Good, Draining, Suspect, Unfit };
-
   [[nodiscard]] Fitness fitness(Instant now, model::InstanceId id) const;
+  /// Suspect and of no use to anybody: a new session is better.
+  [[nodiscard]] static bool is_dead_weight(const Peer* peer, Fitness fitness);
+  /// Whether a flow for it needs a new session first.
+  [[nodiscard]] static bool needs_session(const Peer* peer, Fitness fitness);
   [[nodiscard]] std::vector<model::InstanceId> candidates(model::RemoteNetworkId network) const;
   bool connect(Instant now, Peer& peer);
   void fail(Instant now, Peer& peer, std::string reason);

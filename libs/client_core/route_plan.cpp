@@ -60,6 +60,17 @@ std::vector<IpPrefix> subtract(const IpPrefix& from, const std::vector<IpPrefix>
   return out;
 }
 
+AddressRoute route_of(const RouteRequest& request, const RoutePlan& plan, const IpAddress& address) {
+  const auto contains = [&](const IpPrefix& prefix) { return prefix.contains(address); };
+  const auto route = std::ranges::find_if(plan.routes, contains);
+  if (route != plan.routes.end()) return {RouteFate::Routed, *route};
+  const auto wanted = std::ranges::find_if(request.wanted, contains);
+  if (wanted == request.wanted.end()) return {RouteFate::NotWanted, {}};
+  if (std::ranges::any_of(request.protected_prefixes, contains)) return {RouteFate::Protected, *wanted};
+  if (std::ranges::any_of(plan.skipped, contains)) return {RouteFate::NoRoom, *wanted};
+  return {RouteFate::NeverRouted, *wanted};
+}
+
 RoutePlan plan_routes(const RouteRequest& request) {
   std::vector<IpPrefix> holes = request.protected_prefixes;
   for (const char* text : kNeverRouted) holes.push_back(*IpPrefix::parse(text));

@@ -32,6 +32,21 @@ inline constexpr std::size_t kRoutesMax = 4096;
 /// address that a Resource names literally (a metadata service).
 [[nodiscard]] RoutePlan plan_routes(const RouteRequest& request);
 
+/// Whether the plan leads an address into the TUN, and if not, why.
+enum class RouteFate : std::uint8_t {
+  Routed,
+  NotWanted,    ///< no Resource covers it
+  Protected,    ///< the host itself needs it
+  NeverRouted,  ///< loopback, link-local, multicast, reserved
+  NoRoom,       ///< its Resource was left out at kRoutesMax
+};
+struct AddressRoute {
+  RouteFate fate = RouteFate::NotWanted;
+  IpPrefix prefix;  ///< Routed: the route; otherwise the Resource's prefix
+};
+/// `plan` is plan_routes(request).
+[[nodiscard]] AddressRoute route_of(const RouteRequest& request, const RoutePlan& plan, const IpAddress& address);
+
 /// `from` without `holes`, as few prefixes as possible.
 [[nodiscard]] std::vector<IpPrefix> subtract(const IpPrefix& from, const std::vector<IpPrefix>& holes);
 

@@ -16,6 +16,10 @@ std::string_view to_string(ClientState state) {
   return kStates[static_cast<std::size_t>(state)];
 }
 
+std::string ports_text(const model::ProtocolRule& rule) {
+  return rule.policy == model::PortPolicy::AllowAll ? "all" : rule.text();
+}
+
 std::optional<ClientState> parse_client_state(std::string_view text) {
   const auto* const found = std::ranges::find(kStates, text);
   if (found == kStates.end()) return std::nullopt;

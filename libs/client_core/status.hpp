@@ -9,6 +9,7 @@
 
 #include "base/ip.hpp"
 #include "base/time.hpp"
+#include "model/resource.hpp"
 
 namespace postern::client {
 
@@ -23,6 +24,9 @@ namespace postern::client {
 enum class ClientState : std::uint8_t { NotRunning, Offline, Authenticating, Connecting, Online, Paused };
 [[nodiscard]] std::string_view to_string(ClientState state);
 [[nodiscard]] std::optional<ClientState> parse_client_state(std::string_view text);
+
+/// "all", "none" or "80,443,8000-9000".
+[[nodiscard]] std::string ports_text(const model::ProtocolRule& rule);
 
 struct ResourceStatus {
   std::uint64_t id = 0;
@@ -65,6 +69,7 @@ struct ClientStatus {
   std::string device;
   std::vector<ResourceStatus> resources;
   std::vector<SessionStatus> sessions;
+  std::vector<std::string> notes;  ///< what a person should know about this host's network, one sentence each
   std::optional<RelayStatus> relay;
   std::optional<WallTime> lease_expires_at;  ///< the earliest
   std::uint64_t flows = 0;

@@ -76,21 +76,76 @@ void ResourceTable::unindex(const Resource& resource) {
   }
 }
 
-const Resource* ResourceTable::match(const DnsName& name) const {
-  if (const auto found = by_name_.find(name.text()); found != by_name_.end()) return find(*found->second.begin());
+template <typename Visitor>
+void ResourceTable::visit_matches(const DnsName& name, Visitor visit) const {
+  const auto literal = by_name_.find(name.text());
+  if (literal != by_name_.end()) {
+    for (const ResourceId id : literal->second) {
+      if (!visit(*find(id))) return;
+    }
+  }
   for (const PatternRank& rank : patterns_) {
     const Resource* resource = find(rank.id);
-    if (resource->address.matches(name)) return resource;
+    if (!resource->address.matches(name)) continue;
+    // By an alias it has had its place already.
+    if (literal != by_name_.end() && literal->second.contains(rank.id)) continue;
+    if (!visit(*resource)) return;
   }
-  return nullptr;
+}
+
+template <typename Visitor>
+void ResourceTable::visit_matches(const IpAddress& address, Visitor visit) const {
+  for (const auto& [length, count] : lengths(address.family())) {
+    const auto found = by_prefix_.find(IpPrefix::containing(address, length));
+    if (found == by_prefix_.end()) continue;
+    for (const ResourceId id : found->second) {
+      if (!visit(*find(id))) return;
+    }
+  }
+}
+
+namespace {
+
+/// Visitors: the best one only, and all of them.
+struct First {
+  const Resource*& found;
+  bool operator()(const Resource& resource) const {
+    found = &resource;
+    return false;
+  }
+};
+struct All {
+  std::vector<const Resource*>& found;
+  bool operator()(const Resource& resource) const {
+    found.push_back(&resource);
+    return true;
+  }
+};
+
+}  // namespace
+
+const Resource* ResourceTable::match(const DnsName& name) const {
+  const Resource* best = nullptr;
+  visit_matches(name, First{best});
+  return best;
 }
 
 const Resource* ResourceTable::match(const IpAddress& address) const {
-  for (const auto& [length, count] : lengths(address.family())) {
-    const auto found = by_prefix_.find(IpPrefix::containing(address, length));
-    if (found != by_prefix_.end()) return find(*found->second.begin());
-  }
-  return nullptr;
+  const Resource* best = nullptr;
+  visit_matches(address, First{best});
+  return best;
+}
+
+std::vector<const Resource*> ResourceTable::matches(const DnsName& name) const {
+  std::vector<const Resource*> all;
+  visit_matches(name, All{all});
+  return all;
+}
+
+std::vector<const Resource*> ResourceTable::matches(const IpAddress& address) const {
+  std::vector<const Resource*> all;
+  visit_matches(address, All{all});
+  return all;
 }
 
 std::expected<const Resource*, TableRefusal> ResourceTable::check_tcp(ResourceId id, const DnsName& host,

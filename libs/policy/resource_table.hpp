@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "model/resource.hpp"
 
@@ -31,6 +32,9 @@ class ResourceTable {
   [[nodiscard]] const model::Resource* match(const model::DnsName& name) const;
   /// The winner for an address: longest prefix; ties by lower id.
   [[nodiscard]] const model::Resource* match(const IpAddress& address) const;
+  /// Everything that match() chooses from, the winner first.
+  [[nodiscard]] std::vector<const model::Resource*> matches(const model::DnsName& name) const;
+  [[nodiscard]] std::vector<const model::Resource*> matches(const IpAddress& address) const;
 
   /// PROTOCOL.md §4.5 steps 4 and 5 for TCP. An alias counts as a name of its resource.
   [[nodiscard]] std::expected<const model::Resource*, TableRefusal> check_tcp(model::ResourceId id,
@@ -53,6 +57,11 @@ class ResourceTable {
                                                             : id < other.id;
     }
   };
+  /// Calls `visit` with each match, best first, until it returns false.
+  template <typename Visitor>
+  void visit_matches(const model::DnsName& name, Visitor visit) const;
+  template <typename Visitor>
+  void visit_matches(const IpAddress& address, Visitor visit) const;
   void index(const model::Resource& resource);
   void unindex(const model::Resource& resource);
   [[nodiscard]] std::map<unsigned, std::size_t, std::greater<>>& lengths(IpFamily family);

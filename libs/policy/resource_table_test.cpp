@@ -63,6 +63,21 @@ TEST(ResourceTable, TiesGoToTheLowerId) {
   EXPECT_EQ(id_of(t.match(name("a.org"))), 2U);
 }
 
+TEST(ResourceTable, ListsEverythingThatMatchesWithTheWinnerFirst) {
+  const auto t =
+      table({resource(1, "*.lan", "", {"web.lan"}), resource(2, "web.lan"), resource(3, "*"), resource(4, "w*.lan"),
+             resource(5, "10.0.0.0/8"), resource(6, "10.0.0.1"), resource(7, "10.0.0.0/8")});
+  const auto ids = [](const std::vector<const model::Resource*>& all) {
+    std::vector<std::uint64_t> out;
+    for (const auto* r : all) out.push_back(r->id.value);
+    return out;
+  };
+  EXPECT_EQ(ids(t.matches(name("web.lan"))), (std::vector<std::uint64_t>{1, 2, 4, 3}));
+  EXPECT_EQ(ids(t.matches(name("nas.lan"))), (std::vector<std::uint64_t>{1, 3}));
+  EXPECT_EQ(ids(t.matches(ip("10.0.0.1"))), (std::vector<std::uint64_t>{6, 5, 7}));
+  EXPECT_TRUE(t.matches(ip("11.0.0.1")).empty());
+}
+
 TEST(ResourceTable, AnAliasIsALiteralNameOfItsResource) {
   const auto t = table({resource(1, "*.lan"), resource(2, "192.168.1.20", "80", {"web.lan"})});
   EXPECT_EQ(id_of(t.match(name("web.lan"))), 2U);

@@ -42,6 +42,18 @@ const model::DnsName* AddressPool::name_of(Instant now, const IpAddress& address
   return &found->second->name;
 }
 
+std::optional<std::uint32_t> AddressPool::number_of(const model::DnsName& name) const {
+  const auto known = by_name_.find(name.text());
+  if (known == by_name_.end()) return std::nullopt;
+  return known->second->number;
+}
+
+const model::DnsName* AddressPool::look_up(const IpAddress& address) const {
+  const auto number = network_.number_of(address);
+  const auto found = number ? by_number_.find(*number) : by_number_.end();
+  return found == by_number_.end() ? nullptr : &found->second->name;
+}
+
 void AddressPool::move_to(VirtualNetwork network) {
   network_ = network;
   for (auto entry = order_.begin(); entry != order_.end();) {

@@ -40,6 +40,10 @@ class AddressPool {
   /// The name behind an address; it counts as used now. Null for addresses that stand for no name.
   [[nodiscard]] const model::DnsName* name_of(Instant now, const IpAddress& address);
 
+  /// The same two questions without any effect: nothing is assigned, and nothing counts as used.
+  [[nodiscard]] std::optional<std::uint32_t> number_of(const model::DnsName& name) const;
+  [[nodiscard]] const model::DnsName* look_up(const IpAddress& address) const;
+
   /// Moves to other ranges; names keep their numbers where these exist there.
   void move_to(VirtualNetwork network);
 
