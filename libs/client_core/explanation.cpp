@@ -188,14 +188,13 @@ class Client::Explainer {
         end(ExplainVerdict::NoRoom,
             "resource " + resource + " has no route: there are more than " + std::to_string(kRoutesMax) + " of them");
         return false;
+      case RouteFate::Local:
+        end(ExplainVerdict::LocalNetwork,
+            "resource " + resource + " covers it, but this computer is itself in the network " +
+                route.prefix.to_string() + ", which wins: give the resource a name or an alias and use that");
+        return false;
       case RouteFate::Routed:
         break;
-    }
-    if (local && local->length() >= route.prefix.length()) {
-      end(ExplainVerdict::LocalNetwork,
-          "resource " + resource + " covers it, but this computer is itself in the network " + local->to_string() +
-              ", which wins: give the resource a name or an alias and use that");
-      return false;
     }
     if (local) {
       out_.notes.push_back("this computer is itself in the network " + local->to_string() +
@@ -312,7 +311,7 @@ Explanation Client::explain(Instant now, const Destination& destination, const H
 }
 
 RouteRequest Client::route_request(const HostFacts& host) const {
-  RouteRequest request{wanted_routes(), {}};
+  RouteRequest request{wanted_routes(), {}, host.local_networks};
   const auto protect = [&](const IpAddress& address) {
     request.protected_prefixes.push_back(IpPrefix::containing(address, address.is_v4() ? 32 : 128));
   };

@@ -38,18 +38,25 @@ void subtract_into(const IpPrefix& from, const std::vector<IpPrefix>& holes, std
   subtract_into(upper_half(from), inside, out);
 }
 
-std::vector<IpPrefix> without_covered(std::vector<IpPrefix> prefixes) {
+/// Wider ones first. Prefixes that one before them covers are left out, unless `keeps` says otherwise for that pair.
+template <typename Keeps>
+std::vector<IpPrefix> without_covered(std::vector<IpPrefix> prefixes, Keeps keeps) {
   std::ranges::sort(prefixes, [](const IpPrefix& a, const IpPrefix& b) {
     return std::tuple(a.length(), a) < std::tuple(b.length(), b);
   });
   std::vector<IpPrefix> kept;
   for (const IpPrefix& prefix : prefixes) {
     const bool is_covered = std::ranges::any_of(kept, [&](const IpPrefix& wider) {
-      return wider.address().family() == prefix.address().family() && covers(wider, prefix);
+      return wider.address().family() == prefix.address().family() && covers(wider, prefix) && !keeps(wider, prefix);
     });
     if (!is_covered) kept.push_back(prefix);
   }
   return kept;
+}
+
+/// A local network takes its part out of a prefix of its own length or a wider one.
+bool wins_over(const IpPrefix& local, const IpPrefix& wanted) {
+  return local.address().family() == wanted.address().family() && covers(wanted, local);
 }
 
 }  // namespace
@@ -67,6 +74,8 @@ AddressRoute route_of(const RouteRequest& request, const RoutePlan& plan, const 
   const auto wanted = std::ranges::find_if(request.wanted, contains);
   if (wanted == request.wanted.end()) return {RouteFate::NotWanted, {}};
   if (std::ranges::any_of(request.protected_prefixes, contains)) return {RouteFate::Protected, *wanted};
+  const auto local = std::ranges::find_if(request.local_networks, contains);
+  if (local != request.local_networks.end()) return {RouteFate::Local, *local};
   if (std::ranges::any_of(plan.skipped, contains)) return {RouteFate::NoRoom, *wanted};
   return {RouteFate::NeverRouted, *wanted};
 }
@@ -77,16 +86,28 @@ RoutePlan plan_routes(const RouteRequest& request) {
   const IpPrefix link_local = *IpPrefix::parse(kLinkLocalV4);
 
   RoutePlan plan;
-  for (const IpPrefix& wanted : without_covered(request.wanted)) {
+  // A narrower Resource inside a local network is not covered by a wider one that gives that network up.
+  const auto gives_up = [&](const IpPrefix& wider, const IpPrefix& prefix) {
+    return std::ranges::any_of(request.local_networks, [&](const IpPrefix& local) {
+      return wins_over(local, wider) && local.overlaps(prefix) && !wins_over(local, prefix);
+    });
+  };
+  std::vector<IpPrefix> all;
+  for (const IpPrefix& wanted : without_covered(request.wanted, gives_up)) {
     std::vector<IpPrefix> own_holes = holes;
     if (!wanted.is_host()) own_holes.push_back(link_local);
+    for (const IpPrefix& local : request.local_networks) {
+      if (wins_over(local, wanted)) own_holes.push_back(local);
+    }
     const auto pieces = subtract(wanted, own_holes);
-    if (plan.routes.size() + pieces.size() > kRoutesMax) {
+    if (all.size() + pieces.size() > kRoutesMax) {
       plan.skipped.push_back(wanted);
       continue;
     }
-    plan.routes.insert(pieces.begin(), pieces.end());
+    all.insert(all.end(), pieces.begin(), pieces.end());
   }
+  const auto disjoint = without_covered(std::move(all), [](const IpPrefix&, const IpPrefix&) { return false; });
+  plan.routes.insert(disjoint.begin(), disjoint.end());
   return plan;
 }
 

@@ -1,6 +1,10 @@
 // Which prefixes are routed into the TUN: the virtual ranges and every Resource that is an address or a CIDR, but never
 // what the host itself needs to live: its default gateway, the DNS servers in use and the Postern server. Where a
 // Resource covers one of these, its prefix is split around it.
+//
+// A network that the host is in wins over a Resource of the same or a wider range, as the kernel's longest prefix would
+// have it: printer and file server at home stay where they are. A narrower Resource wins over the network. This is
+// planned and not left to the kernel, because a prefix that was split has pieces that are longer than the network's.
 #pragma once
 
 #include <set>
@@ -14,6 +18,8 @@ struct RouteRequest {
   std::vector<IpPrefix> wanted;
   /// Gateway, DNS servers, Postern server and relay addresses, as host prefixes.
   std::vector<IpPrefix> protected_prefixes;
+  /// On-link networks and routes over other interfaces, but the default ones.
+  std::vector<IpPrefix> local_networks{};
 };
 
 struct RoutePlan {
@@ -37,12 +43,13 @@ enum class RouteFate : std::uint8_t {
   Routed,
   NotWanted,    ///< no Resource covers it
   Protected,    ///< the host itself needs it
+  Local,        ///< a network that the host is in wins
   NeverRouted,  ///< loopback, link-local, multicast, reserved
   NoRoom,       ///< its Resource was left out at kRoutesMax
 };
 struct AddressRoute {
   RouteFate fate = RouteFate::NotWanted;
-  IpPrefix prefix;  ///< Routed: the route; otherwise the Resource's prefix
+  IpPrefix prefix;  ///< Routed: the route; Local: that network; otherwise the Resource's prefix
 };
 /// `plan` is plan_routes(request).
 [[nodiscard]] AddressRoute route_of(const RouteRequest& request, const RoutePlan& plan, const IpAddress& address);

@@ -31,6 +31,27 @@ TEST(RoutePlan, SplitsAPrefixAroundTheGateway) {
   EXPECT_THAT(texts(plan), ElementsAre("192.168.1.0/32", "192.168.1.2/31"));
 }
 
+TEST(RoutePlan, ANetworkOfTheHostWinsOverTheSameOrAWiderRangeEvenWhenThatIsSplit) {
+  const RouteRequest same{{prefix("192.168.1.0/24")}, {prefix("192.168.1.1")}, {prefix("192.168.1.0/24")}};
+  EXPECT_THAT(texts(plan_routes(same)), IsEmpty());
+  const RouteRequest wider{{prefix("192.168.0.0/23")}, {prefix("192.168.1.1")}, {prefix("192.168.1.0/24")}};
+  EXPECT_THAT(texts(plan_routes(wider)), ElementsAre("192.168.0.0/24"));
+  EXPECT_EQ(route_of(wider, plan_routes(wider), *IpAddress::parse("192.168.1.9")).fate, RouteFate::Local);
+  EXPECT_EQ(route_of(wider, plan_routes(wider), *IpAddress::parse("192.168.0.9")).fate, RouteFate::Routed);
+}
+
+TEST(RoutePlan, ANarrowerResourceWinsOverTheHostsNetworkAlsoBesideAWiderOne) {
+  const RouteRequest request{
+      {prefix("192.168.0.0/16"), prefix("192.168.1.20"), prefix("10.0.0.0/8"), prefix("10.1.0.0/16")},
+      {},
+      {prefix("192.168.1.0/24")}};
+  const auto plan = plan_routes(request);
+  EXPECT_EQ(route_of(request, plan, *IpAddress::parse("192.168.1.20")).fate, RouteFate::Routed);
+  EXPECT_EQ(route_of(request, plan, *IpAddress::parse("192.168.1.21")).fate, RouteFate::Local);
+  EXPECT_EQ(route_of(request, plan, *IpAddress::parse("192.168.2.1")).prefix.length(), 23U);
+  EXPECT_FALSE(plan.routes.contains(prefix("10.1.0.0/16"))) << "covered, and no local network is in the way";
+}
+
 TEST(RoutePlan, LeavesOutAnAddressThatIsProtectedItself) {
   EXPECT_THAT(texts(plan_routes({{prefix("203.0.113.10")}, {prefix("203.0.113.10")}})), IsEmpty());
 }

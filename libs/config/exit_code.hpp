@@ -23,6 +23,7 @@ enum class ExitCode : int {
   BadToken = 13,
   SignInNeeded = 14,
   Unreachable = 15,
+  NotReached = 16,
 };
 
 struct ExitCodeMeaning {
@@ -57,6 +58,8 @@ inline constexpr std::array kExitCodes{
     ExitCodeMeaning{ExitCode::SignInNeeded, "sign-in needed",
                     "Nobody is signed in on this device, or the sign-in ended."},
     ExitCodeMeaning{ExitCode::Unreachable, "unreachable", "The server could not be reached in the time allowed."},
+    ExitCodeMeaning{ExitCode::NotReached, "not reached",
+                    "`postern explain`: a connection to there would not be carried; the output says why."},
 };
 
 [[nodiscard]] constexpr int to_status(ExitCode code) {

@@ -1,21 +1,19 @@
 #include "services/client/cli.hpp"
 
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <ostream>
 
 #include "config/exit_code.hpp"
-#include "runtime/loop/descriptor.hpp"
+#include "services/client/cli_explain.hpp"
 #include "services/client/cli_text.hpp"
+#include "services/client/daemon_line.hpp"
 #include "services/client/ipc_protocol.hpp"
 #include "services/client/json_fields.hpp"
+#include "services/client/text_table.hpp"
 
 namespace postern::client {
 
@@ -25,8 +23,6 @@ using config::ExitCode;
 using nlohmann::json;
 
 constexpr const char* kDefaultSocket = "/run/postern/posternd.sock";
-/// An answer of the daemon is never longer.
-constexpr std::size_t kAnswerMax = 16 * 1024 * 1024;
 
 config::Option text_option(std::string name, std::string sentence, std::string value_name) {
   config::Option option;
@@ -54,66 +50,6 @@ config::Command command(std::string name, std::string sentence, std::vector<conf
   socket.environment = {"POSTERN_SOCKET"};
   result.options.push_back(std::move(socket));
   return result;
-}
-
-/// The daemon's end of the socket, line by line.
-class DaemonLine {
- public:
-  [[nodiscard]] static std::expected<DaemonLine, Problem> open(const std::string& path) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (path.size() >= sizeof address.sun_path) {
-      return std::unexpected(Problem{ExitCode::Usage, "--socket is longer than 107 bytes"});
-    }
-    std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-    DaemonLine line;
-    line.fd_ = runtime::Descriptor(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    if (::connect(line.fd_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return line;
-    if (errno == EACCES || errno == EPERM) {
-      return std::unexpected(Problem{
-          ExitCode::NotPermitted, "you may not use " + path + ": become a member of the group postern, or use sudo"});
-    }
-    return std::unexpected(Problem{ExitCode::NotRunning, "posternd does not answer on " + path +
-                                                             ": start it with `sudo systemctl start posternd`"});
-  }
-
-  void send(const Request& request) {
-    const std::string text = build_request(request);
-    std::size_t done = 0;
-    while (done < text.size()) {
-      const ssize_t sent = ::send(fd_.get(), text.data() + done, text.size() - done, MSG_NOSIGNAL);
-      if (sent <= 0) return;  // the next read says that it is gone
-      done += static_cast<std::size_t>(sent);
-    }
-  }
-
-  [[nodiscard]] std::expected<json, Problem> next() {
-    std::size_t end = std::string::npos;
-    while ((end = buffer_.find('\n')) == std::string::npos) {
-      std::array<char, 65'536> piece;
-      const ssize_t size = ::recv(fd_.get(), piece.data(), piece.size(), 0);
-      if (size < 0 && errno == EINTR) continue;
-      if (size <= 0 || buffer_.size() > kAnswerMax) {
-        return std::unexpected(Problem{ExitCode::NotRunning, "posternd ended the connection: see its log"});
-      }
-      buffer_.append(piece.data(), static_cast<std::size_t>(size));
-    }
-    json answer = json::parse(buffer_.substr(0, end), nullptr, false);
-    buffer_.erase(0, end + 1);
-    if (!answer.is_object()) return std::unexpected(Problem{ExitCode::Failure, "posternd's answer cannot be read"});
-    if (flag_field(answer, "ok")) return answer;
-    return std::unexpected(
-        Problem{static_cast<ExitCode>(number_field(answer, "exit", 1)), text_field(answer, "error")});
-  }
-
- private:
-  runtime::Descriptor fd_;
-  std::string buffer_;
-};
-
-int fail(const CliWorld& world, const Problem& problem) {
-  world.error << "postern: " << problem.text << std::endl;
-  return config::to_status(problem.code);
 }
 
 // --- commands ------------------------------------------------------------------------------------------------------
@@ -229,6 +165,7 @@ int dispatch(const CliWorld& world, const config::Settings& settings, const std:
              const std::string& version) {
   if (name == "status") return run_status(world, settings);
   if (name == "resources") return run_simple(world, settings, RequestType::Resources);
+  if (name == "explain") return run_explain(world, settings);
   if (name == "login") return run_login(world, settings);
   if (name == "logout") return run_simple(world, settings, RequestType::Logout);
   if (name == "connect") return run_simple(world, settings, RequestType::Connect);
@@ -238,6 +175,11 @@ int dispatch(const CliWorld& world, const config::Settings& settings, const std:
 
 }  // namespace
 
+int fail(const CliWorld& world, const Problem& problem) {
+  world.error << "postern: " << printable(problem.text) << std::endl;
+  return config::to_status(problem.code);
+}
+
 config::Program cli_program(const std::string& version) {
   config::Program program{"postern", "Reaches private services through a Postern network.", version, {}};
   config::Command login = command(
@@ -246,6 +188,10 @@ config::Program cli_program(const std::string& version) {
        text_option("fingerprint", "SHA-256 of the server's root key, for a server with its own CA.", "DIGEST")});
   login.arguments = {
       {"URL", "The enrolment URL (https://HOST/#ca=…), or the server's name.", config::Presence::Required}};
+  config::Command explain = command("explain", "Shows whether and how a destination is reached, and why.",
+                                    {switch_option("json", "As JSON.")});
+  explain.arguments = {{"HOST[:PORT]", "A name or an address, IPv6 in brackets.", config::Presence::Required},
+                       {"PORT", "The port, where it does not stand behind HOST.", config::Presence::Optional}};
   program.commands = {
       std::move(login),
       command("logout", "Signs out and removes this device from the server."),
@@ -257,6 +203,7 @@ config::Program cli_program(const std::string& version) {
                              "One word: not-running, offline, authenticating, connecting, "
                              "online or paused."),
                switch_option("watch", "Again at each change, until Ctrl-C.")}),
+      std::move(explain),
       command("resources", "Lists the resources that you may reach.", {switch_option("json", "As JSON.")}),
       command("version", "Shows the versions of this program and of the daemon."),
       command("help", "Shows this text.")};

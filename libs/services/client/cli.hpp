@@ -7,6 +7,7 @@
 
 #include "config/option.hpp"
 #include "config/parser.hpp"
+#include "services/client/problem.hpp"
 
 namespace postern::client {
 
@@ -18,6 +19,8 @@ struct CliWorld {
   std::ostream& out;
   std::ostream& error;
 };
+/// Says what went wrong, in one line; returns the exit status.
+int fail(const CliWorld& world, const Problem& problem);
 /// Runs one command line; returns the exit status.
 int run_cli(const std::string& version, std::vector<std::string> arguments, CliWorld world);
 

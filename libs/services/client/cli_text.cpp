@@ -1,64 +1,16 @@
 #include "services/client/cli_text.hpp"
 
-#include <algorithm>
-#include <array>
-#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <vector>
 
 #include "services/client/json_fields.hpp"
+#include "services/client/text_table.hpp"
 
 namespace postern::client {
 
 namespace {
 
 using nlohmann::json;
-using Row = std::vector<std::string>;
-
-/// Columns as wide as their widest cell; control characters, which a hostile controller might send, become '?'.
-std::string table(std::vector<Row> rows) {
-  std::vector<std::size_t> widths;
-  for (Row& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      std::ranges::replace_if(
-          row[i], [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, '?');
-      widths[i] = std::max(widths[i], row[i].size());
-    }
-  }
-  std::string text;
-  for (const Row& row : rows) {
-    text += " ";
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      text += " " + row[i];
-      if (i + 1 < row.size()) text += std::string(widths[i] - row[i].size() + 1, ' ');
-    }
-    text += "\n";
-  }
-  return text;
-}
-
-std::string milliseconds(const json& value) {
-  if (!value.is_number()) return "";
-  std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), "%.1f ms", value.get<double>());
-  return text.data();
-}
-
-const json& field(const json& object, const char* key) {
-  static const json nothing;
-  if (!object.is_object()) return nothing;
-  const auto found = object.find(key);
-  return found == object.end() ? nothing : *found;
-}
-
-std::string joined(const json& list) {
-  std::string text;
-  for (const json& item : list.is_array() ? list : json::array()) {
-    if (item.is_string()) text += (text.empty() ? "" : ", ") + item.get<std::string>();
-  }
-  return text;
-}
 
 std::string headline(const json& status) {
   const std::string state = text_field(status, "state");
@@ -107,6 +59,9 @@ std::string status_text(const json& status) {
             (rtt.empty() ? "" : ", " + rtt) + "\n";
   }
   if (!field(status, "resources").is_array() || text_field(status, "network_name").empty()) return text;
+  for (const json& note : field(status, "notes")) {
+    if (note.is_string()) text += "Note: " + printable(note.get<std::string>()) + "\n";
+  }
   text += "Resources:\n" + resources_text(status);
   std::vector<Row> rows;
   for (const json& session : field(status, "sessions")) session_line(session, rows.emplace_back());

@@ -206,6 +206,10 @@ ClientStatus Daemon::status() const {
 void Daemon::handle_line(IpcConnection from, std::string_view line) {
   const auto request = parse_request(line);
   if (!request) return ipc_->send(from, build_error({ExitCode::Usage, request.error()}));
+  if (changes_something(request->type)) {
+    const auto allowed = ipc_->check_may_change(from);
+    if (!allowed) return ipc_->send(from, build_error(allowed.error()));
+  }
   switch (request->type) {
     case RequestType::Status:
       if (!request->watch) return ipc_->send(from, build_status(status(), Last::Yes));
@@ -214,6 +218,8 @@ void Daemon::handle_line(IpcConnection from, std::string_view line) {
     case RequestType::Resources:
       if (!sign_in_) return ipc_->send(from, build_error({ExitCode::SignInNeeded, kNotSignedIn}));
       return ipc_->send(from, build_status(status(), Last::Yes));
+    case RequestType::Explain:
+      return handle_explain(from, *request);
     case RequestType::Login:
       return handle_login(from, *request);
     case RequestType::Logout:
@@ -225,6 +231,17 @@ void Daemon::handle_line(IpcConnection from, std::string_view line) {
     case RequestType::Version:
       return ipc_->send(from, build_version(config_.version));
   }
+}
+
+void Daemon::handle_explain(IpcConnection from, const Request& request) {
+  const auto destination = parse_destination(request.destination);
+  if (!destination) return ipc_->send(from, build_error({ExitCode::Usage, destination.error()}));
+  if (!sign_in_) return ipc_->send(from, build_error({ExitCode::SignInNeeded, kNotSignedIn}));
+  if (engine_) return ipc_->send(from, build_explanation(engine_->explain(*destination)));
+  const std::string why = status().reason;
+  ipc_->send(from,
+             build_error({ExitCode::NotReached, destination->text() + " is not reached through Postern, which is " +
+                                                    "not connected" + (why.empty() ? "" : ": " + why)}));
 }
 
 void Daemon::handle_closed(IpcConnection connection) {

@@ -58,6 +58,7 @@ class Daemon final : public runtime::TurnParticipant {
   // requests
   void handle_line(IpcConnection from, std::string_view line);
   void handle_closed(IpcConnection connection);
+  void handle_explain(IpcConnection from, const Request& request);
   void handle_login(IpcConnection from, const Request& request);
   void handle_signed_in(std::expected<SignIn, Problem> result);
   void handle_logout(IpcConnection from);

@@ -111,7 +111,13 @@ void Engine::stop() {
 }
 
 ClientStatus Engine::status() const {
-  return client_.status(runtime::monotonic_now());
+  ClientStatus status = client_.status(runtime::monotonic_now());
+  status.notes = client_.route_notes(host_facts());
+  return status;
+}
+
+Explanation Engine::explain(const Destination& destination) const {
+  return client_.explain(runtime::monotonic_now(), destination, host_facts());
 }
 
 void Engine::end(EngineEnded::Kind kind, std::string reason, std::vector<IpPrefix> avoid) {
@@ -280,24 +286,24 @@ void Engine::save_names(Instant now) {
   parts_.store.save_names(now, runtime::wall_now(), {client_.addresses().network(), client_.addresses().names()});
 }
 
-std::vector<IpPrefix> Engine::protected_prefixes() const {
-  std::vector<IpPrefix> prefixes;
-  const auto protect = [&](const IpAddress& address) {
-    prefixes.push_back(IpPrefix::containing(address, address.is_v4() ? 32 : 128));
-  };
-  for (const IpAddress& gateway : host_.gateways) protect(gateway);
-  for (const IpAddress& relay : client_.relay_addresses()) protect(relay);
+HostFacts Engine::host_facts() const {
+  HostFacts facts{host_.present, {}};
+  for (const IpAddress& gateway : host_.gateways) facts.protected_addresses.push_back({gateway, Protection::Gateway});
   for (const std::string& text : config_.sign_in.server.fixed_addresses) {
-    if (const auto address = IpAddress::parse(text)) protect(*address);
+    if (const auto address = IpAddress::parse(text))
+      facts.protected_addresses.push_back({*address, Protection::Server});
   }
   const auto resolver = client_.network().resolver(IpFamily::V4);
-  for (const IpAddress& server : parts_.dns.previous_servers(resolver)) protect(server);
-  return prefixes;
+  for (const IpAddress& server : parts_.dns.previous_servers(resolver)) {
+    facts.protected_addresses.push_back({server, Protection::DnsServer});
+  }
+  return facts;
 }
 
 void Engine::apply_routes() {
   const auto& network = client_.network();
-  std::vector<IpPrefix> wanted = client_.wanted_routes();
+  const RouteRequest request = client_.route_request(host_facts());
+  const std::vector<IpPrefix>& wanted = request.wanted;
   std::vector<IpPrefix> taken(wanted.begin() + 2, wanted.end());  // Resources; the first two are the ranges themselves
   taken.insert(taken.end(), host_.present.begin(), host_.present.end());
   for (const IpPrefix& prefix : taken) {
@@ -305,7 +311,7 @@ void Engine::apply_routes() {
     if (!collides || prefix.length() == 0 || config_.keeps_range) continue;
     return end(EngineEnded::Kind::Restart, "the range of virtual addresses is in use: " + prefix.to_string(), taken);
   }
-  tun_.apply(routing_, plan_routes({std::move(wanted), protected_prefixes()}), parts_.log);
+  tun_.apply(routing_, plan_routes(request), parts_.log);
 }
 
 void Engine::apply_dns() {

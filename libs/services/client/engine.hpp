@@ -66,6 +66,7 @@ class Engine final : public runtime::TurnParticipant {
   ~Engine() override;
 
   [[nodiscard]] ClientStatus status() const;
+  [[nodiscard]] Explanation explain(const Destination& destination) const;
   [[nodiscard]] std::size_t route_count() const { return tun_.routes().size(); }
   /// Says goodbye to the connectors, restores DNS. The destructor does the rest.
   void stop();
@@ -94,7 +95,7 @@ class Engine final : public runtime::TurnParticipant {
   void apply_routes();
   void apply_dns();
   void save_names(Instant now);
-  [[nodiscard]] std::vector<IpPrefix> protected_prefixes() const;
+  [[nodiscard]] HostFacts host_facts() const;
 
   EngineConfig config_;
   Parts parts_;

@@ -57,14 +57,59 @@ json sessions_json(const ClientStatus& status) {
   return all;
 }
 
+json relay_json(const std::optional<RelayStatus>& relay) {
+  if (!relay) return nullptr;
+  return {{"name", relay->name},
+          {"address", relay->address},
+          {"bound", relay->bound},
+          {"rtt_ms", milliseconds(relay->round_trip)}};
+}
+
+json resource_json(const ExplainedResource& resource) {
+  return {{"id", std::to_string(resource.id)},
+          {"name", resource.name},
+          {"address", resource.address},
+          {"matched_by", resource.matched_by},
+          {"remote_network", resource.remote_network},
+          {"tcp", resource.tcp_ports},
+          {"why_not", resource.why_not}};
+}
+
+json instance_json(const ExplainedInstance& instance) {
+  return {{"connector", instance.connector},
+          {"instance", std::to_string(instance.id)},
+          {"state", instance.state},
+          {"chosen", instance.chosen},
+          {"why", instance.why},
+          {"path", instance.path},
+          {"remote", instance.remote},
+          {"rtt_ms", milliseconds(instance.round_trip)}};
+}
+
+json explanation_json(const Explanation& explanation) {
+  json body = {{"destination", explanation.destination.text()},
+               {"reached", explanation.is_reached()},
+               {"verdict", verdict_word(explanation)},
+               {"waits", explanation.verdict == ExplainVerdict::Held},
+               {"reason", explanation.reason},
+               {"name", explanation.name},
+               {"virtual_addresses", json::array()},
+               {"resource", nullptr},
+               {"lease_expires_at", nullptr},
+               {"instances", json::array()},
+               {"relay", relay_json(explanation.relay)},
+               {"others", json::array()},
+               {"notes", explanation.notes}};
+  for (const IpAddress& address : explanation.virtual_addresses)
+    body["virtual_addresses"].push_back(address.to_string());
+  if (explanation.resource) body["resource"] = resource_json(*explanation.resource);
+  if (explanation.lease_expires_at) body["lease_expires_at"] = to_unix_seconds(*explanation.lease_expires_at);
+  for (const auto& instance : explanation.instances) body["instances"].push_back(instance_json(instance));
+  for (const auto& other : explanation.others) body["others"].push_back(resource_json(other));
+  return body;
+}
+
 json status_json(const ClientStatus& status) {
-  json relay = nullptr;
-  if (status.relay) {
-    relay = {{"name", status.relay->name},
-             {"address", status.relay->address},
-             {"bound", status.relay->bound},
-             {"rtt_ms", milliseconds(status.relay->round_trip)}};
-  }
   return {
       {"state", to_string(status.state)},
       {"reason", status.reason},
@@ -73,9 +118,10 @@ json status_json(const ClientStatus& status) {
       {"account", status.account},
       {"device", status.device},
       {"lease_expires_at", status.lease_expires_at ? json(to_unix_seconds(*status.lease_expires_at)) : json(nullptr)},
-      {"relay", relay},
+      {"relay", relay_json(status.relay)},
       {"resources", resources_json(status)},
       {"sessions", sessions_json(status)},
+      {"notes", status.notes},
       {"flows", status.flows},
       {"flows_opened", status.flows_opened},
       {"drops", status.drops}};
@@ -93,7 +139,12 @@ std::expected<Request, std::string> parse_request(std::string_view text) {
   const std::string word = text_field(body, "type");
   const auto* const kind = std::ranges::find(kRequestKinds, word, &RequestKind::word);
   if (kind == kRequestKinds.end()) return std::unexpected("unknown request type");
-  return Request{kind->type, flag_field(body, "watch"), text_field(body, "url"), text_field(body, "fingerprint")};
+  return Request{kind->type, flag_field(body, "watch"), text_field(body, "url"), text_field(body, "fingerprint"),
+                 text_field(body, "destination")};
+}
+
+bool changes_something(RequestType type) {
+  return std::ranges::find(kRequestKinds, type, &RequestKind::type)->changes;
 }
 
 std::string build_request(const Request& request) {
@@ -102,11 +153,16 @@ std::string build_request(const Request& request) {
   if (request.watch) body["watch"] = true;
   if (!request.url.empty()) body["url"] = request.url;
   if (!request.fingerprint.empty()) body["fingerprint"] = request.fingerprint;
+  if (!request.destination.empty()) body["destination"] = request.destination;
   return body.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
 std::string build_status(const ClientStatus& status, Last last) {
   return line({{"status", status_json(status)}}, last);
+}
+
+std::string build_explanation(const Explanation& explanation) {
+  return line({{"explanation", explanation_json(explanation)}}, Last::Yes);
 }
 
 std::string build_invitation(const Invitation& invitation) {

@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 
+#include "client_core/explanation.hpp"
 #include "client_core/status.hpp"
 #include "services/client/problem.hpp"
 #include "services/client/sign_in.hpp"
@@ -24,26 +25,33 @@ inline constexpr int kIpcVersion = 1;
 /// A longer line ends the connection.
 inline constexpr std::size_t kIpcLineMax = 64 * 1024;
 
-enum class RequestType : std::uint8_t { Status, Resources, Login, Logout, Connect, Disconnect, Version };
+enum class RequestType : std::uint8_t { Status, Resources, Explain, Login, Logout, Connect, Disconnect, Version };
 
 struct RequestKind {
   RequestType type;
   std::string_view word;
+  bool changes = false;  ///< only for root and the group postern
 };
 /// The one table of requests.
 inline constexpr std::array kRequestKinds = {
-    RequestKind{RequestType::Status, "status"},   RequestKind{RequestType::Resources, "resources"},
-    RequestKind{RequestType::Login, "login"},     RequestKind{RequestType::Logout, "logout"},
-    RequestKind{RequestType::Connect, "connect"}, RequestKind{RequestType::Disconnect, "disconnect"},
+    RequestKind{RequestType::Status, "status"},
+    RequestKind{RequestType::Resources, "resources"},
+    RequestKind{RequestType::Explain, "explain"},
+    RequestKind{RequestType::Login, "login", true},
+    RequestKind{RequestType::Logout, "logout", true},
+    RequestKind{RequestType::Connect, "connect", true},
+    RequestKind{RequestType::Disconnect, "disconnect", true},
     RequestKind{RequestType::Version, "version"},
 };
 
 struct Request {
   RequestType type = RequestType::Status;
-  bool watch = false;       ///< status: an answer at each change, until the connection ends
-  std::string url;          ///< login
-  std::string fingerprint;  ///< login
+  bool watch = false;         ///< status: an answer at each change, until the connection ends
+  std::string url;            ///< login
+  std::string fingerprint;    ///< login
+  std::string destination{};  ///< explain: what parse_destination() takes
 };
+[[nodiscard]] bool changes_something(RequestType type);
 
 /// The error is a sentence for the answer.
 [[nodiscard]] std::expected<Request, std::string> parse_request(std::string_view line);
@@ -52,6 +60,7 @@ struct Request {
 enum class Last : std::uint8_t { No, Yes };
 /// Answers, each a line with its line break. `body` is a JSON object as text: {"status": …}.
 [[nodiscard]] std::string build_status(const ClientStatus& status, Last last);
+[[nodiscard]] std::string build_explanation(const Explanation& explanation);
 [[nodiscard]] std::string build_invitation(const Invitation& invitation);
 [[nodiscard]] std::string build_signed_in(const SignIn& sign_in);
 [[nodiscard]] std::string build_done(std::string_view message);

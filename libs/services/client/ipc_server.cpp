@@ -7,9 +7,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 #include "services/client/ipc_protocol.hpp"
 
@@ -31,6 +33,39 @@ std::expected<sockaddr_un, Problem> address_of(const std::string& path) {
 bool is_answered(const sockaddr_un& address) {
   const runtime::Descriptor probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   return ::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+}
+
+/// user(7) of the machine's group file; the daemon is its own user's.
+constexpr const char* kGroup = "postern";
+
+struct PeerCredentials {
+  uid_t user = static_cast<uid_t>(-1);
+  bool may_change = false;
+};
+
+bool is_member(int fd, gid_t primary, gid_t wanted) {
+  if (primary == wanted) return true;
+  std::vector<gid_t> groups(64);
+  socklen_t size = static_cast<socklen_t>(groups.size() * sizeof(gid_t));
+  int done = ::getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups.data(), &size);
+  if (done != 0 && errno == ERANGE) {
+    groups.resize(size / sizeof(gid_t));
+    done = ::getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups.data(), &size);
+  }
+  if (done != 0) return false;
+  groups.resize(size / sizeof(gid_t));
+  return std::ranges::find(groups, wanted) != groups.end();
+}
+
+PeerCredentials credentials_of(int fd) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return {};
+  PeerCredentials result{peer.uid, peer.uid == 0 || peer.uid == ::geteuid()};
+  if (result.may_change) return result;
+  const group* members = ::getgrnam(kGroup);
+  result.may_change = members != nullptr && is_member(fd, peer.gid, members->gr_gid);
+  return result;
 }
 
 Problem failure(const std::string& what, const std::string& path) {
@@ -58,13 +93,10 @@ std::expected<void, Problem> IpcServer::listen(const std::string& path) {
   }
   runtime::Descriptor listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   ::unlink(path.c_str());
-  const mode_t before = ::umask(0117);
+  const mode_t before = ::umask(0111);
   const bool bound = ::bind(listener.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) == 0;
   ::umask(before);
   if (!bound) return std::unexpected(failure("binding the socket", path));
-  // Without the group, or without the right to give the file to it, it stays with root.
-  if (const group* members = ::getgrnam("postern"))
-    (void)!::chown(path.c_str(), static_cast<uid_t>(-1), members->gr_gid);
   if (::listen(listener.get(), 16) != 0) return std::unexpected(failure("listening on", path));
   path_ = path;
   listener_ = std::move(listener);
@@ -76,14 +108,41 @@ void IpcServer::accept() {
   while (true) {
     runtime::Descriptor fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!fd) return;
-    if (connections_.size() >= kConnectionsMax) {
+    const PeerCredentials peer = credentials_of(fd.get());
+    if (is_full_for(peer.user, peer.may_change)) {
       ++refused_;
+      const std::string line = build_error(
+          {config::ExitCode::Conflict, "posternd has too many connections on its socket: close some and try again"});
+      (void)!::send(fd.get(), line.data(), line.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
       continue;
     }
     const IpcConnection id(++numbers_);
     loop_.add(fd.get(), EPOLLIN, [this, id](std::uint32_t events) { handle_ready(id, events); });
-    connections_[id].fd = std::move(fd);
+    Connection& connection = connections_[id];
+    connection.fd = std::move(fd);
+    connection.user = peer.user;
+    connection.may_change = peer.may_change;
   }
+}
+
+bool IpcServer::is_full_for(uid_t user, bool may_change) const {
+  if (connections_.size() >= kConnectionsMax) return true;
+  if (may_change) return false;
+  std::size_t strangers = 0;
+  std::size_t own = 0;
+  for (const auto& [id, connection] : connections_) {
+    strangers += connection.may_change ? 0 : 1;
+    own += connection.user == user ? 1 : 0;
+  }
+  return strangers >= kStrangersMax || own >= kPerStrangerMax;
+}
+
+std::expected<void, Problem> IpcServer::check_may_change(IpcConnection id) const {
+  const auto found = connections_.find(id);
+  if (found != connections_.end() && found->second.may_change) return {};
+  return std::unexpected(Problem{config::ExitCode::NotPermitted,
+                                 "only root and members of the group postern may do this: use sudo, or `sudo usermod "
+                                 "-aG postern USER` and log in to this computer again"});
 }
 
 void IpcServer::handle_ready(IpcConnection id, std::uint32_t events) {

@@ -1,4 +1,9 @@
-// The unix socket: connections, lines, bounds. What a request means is the handler's business.
+// The unix socket: connections, lines, bounds, and who is at the other end. What a request means is the handler's
+// business.
+//
+// Everybody on the machine may connect (the socket is 0666) and ask; who may change something is decided by what the
+// kernel says about the peer (SO_PEERCRED, SO_PEERGROUPS) at the time it connected: root, the daemon's own user, and
+// members of the group `postern`. No user can use up the connections of others.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +25,9 @@ class IpcServer {
  public:
   /// Further connections are closed at once.
   static constexpr std::size_t kConnectionsMax = 64;
+  /// Of these, all that people without rights can have together, and each of them alone.
+  static constexpr std::size_t kStrangersMax = 48;
+  static constexpr std::size_t kPerStrangerMax = 16;
   /// Answers that a peer does not read; at the bound it is closed.
   static constexpr std::size_t kUnreadMax = 4 * 1024 * 1024;
 
@@ -32,21 +40,26 @@ class IpcServer {
   IpcServer(const IpcServer&) = delete;
   IpcServer& operator=(const IpcServer&) = delete;
 
-  /// Mode 0660, group `postern` where it exists. A socket file that nobody listens on is replaced; one that somebody
-  /// does is AlreadyRunning.
+  /// Mode 0666. A socket file that nobody listens on is replaced; one that somebody does is AlreadyRunning.
   [[nodiscard]] std::expected<void, Problem> listen(const std::string& path);
+  /// Whether the peer may change what the daemon does, or the refusal.
+  [[nodiscard]] std::expected<void, Problem> check_may_change(IpcConnection connection) const;
   void send(IpcConnection connection, std::string_view line);
   [[nodiscard]] std::uint64_t refused() const { return refused_; }
 
  private:
   struct Connection {
     runtime::Descriptor fd;
+    uid_t user = 0;
+    bool may_change = false;
     std::string incoming;
     std::string outgoing;
     bool is_closing = false;
   };
 
   void accept();
+  /// Whether a bound keeps this user out.
+  [[nodiscard]] bool is_full_for(uid_t user, bool may_change) const;
   void handle_ready(IpcConnection id, std::uint32_t events);
   bool read_lines(IpcConnection id);
   void flush(IpcConnection id);
