@@ -25,6 +25,7 @@
 #include "client_core/relay_link.hpp"
 #include "client_core/route_plan.hpp"
 #include "client_core/status.hpp"
+#include "resolver/routing_domains.hpp"
 #include "schema/control.pb.h"
 #include "wire/packet.hpp"
 #include "wire/vnet_header.hpp"
@@ -128,6 +129,8 @@ class Client {
 
   // --- state ---------------------------------------------------------------------------------------------------------
   [[nodiscard]] std::vector<IpPrefix> wanted_routes() const;
+  /// What a host's resolver that routes by domain has to send to us; not the server's own name, unless it is below one.
+  [[nodiscard]] resolver::RoutingDomains routing_domains() const;
   /// Addresses of relays, which must never be routed into the TUN.
   [[nodiscard]] std::vector<IpAddress> relay_addresses() const;
   [[nodiscard]] ClientState state(Instant now) const;

@@ -41,6 +41,18 @@ std::vector<IpPrefix> Client::wanted_routes() const {
   return wanted;
 }
 
+resolver::RoutingDomains Client::routing_domains() const {
+  std::vector<model::DnsName> names;
+  std::vector<model::DnsPattern> patterns;
+  for (const auto& [id, resource] : directory_.table().all()) {
+    if (const auto* name = std::get_if<model::DnsName>(&resource.address.value())) names.push_back(*name);
+    if (const auto* pattern = std::get_if<model::DnsPattern>(&resource.address.value())) patterns.push_back(*pattern);
+    names.insert(names.end(), resource.aliases.begin(), resource.aliases.end());
+  }
+  std::erase_if(names, [&](const model::DnsName& name) { return !names_.has_resource_for(name); });
+  return resolver::routing_domains(names, patterns);
+}
+
 std::vector<IpAddress> Client::relay_addresses() const {
   std::vector<IpAddress> addresses;
   for (const SocketAddress& address : relay_.addresses()) addresses.push_back(address.ip);

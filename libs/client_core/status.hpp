@@ -60,6 +60,17 @@ struct RelayStatus {
   std::optional<Duration> round_trip;
 };
 
+/// The host's DNS: who owns it, and whether names of Resources lead to us.
+struct DnsStatus {
+  std::string manager;            ///< "systemd-resolved", "NetworkManager", "resolvconf", "file", "none"
+  std::string state;              ///< "off", "installed", "contested", "failed"
+  std::string reason;             ///< why this manager
+  std::string problem;            ///< one sentence, empty when all is well
+  bool routes_by_domain = false;  ///< only names of Resources come to us, not all
+  std::size_t domains = 0;        ///< how many domains lead to Resources
+  std::vector<std::string> upstream;
+};
+
 struct ClientStatus {
   ClientState state = ClientState::Offline;
   std::string reason;  ///< one sentence for people, empty when online
@@ -72,6 +83,7 @@ struct ClientStatus {
   std::vector<std::string> notes;  ///< what a person should know about this host's network, one sentence each
   std::optional<RelayStatus> relay;
   std::optional<WallTime> lease_expires_at;  ///< the earliest
+  DnsStatus dns;
   std::uint64_t flows = 0;
   std::uint64_t flows_opened = 0;
   /// Everything dropped or refused, by reason; zeros are left out.

@@ -25,12 +25,14 @@ from .paths import LAB
 WANTED = (
     "busybox-static",
     "curl",
+    "dbus-daemon",
     "dnsmasq-base",
     "ethtool",
     "faketime",
     "iperf3",
     "iproute2",
     "iputils-ping",
+    "network-manager",
     "nftables",
     "nginx",
     "openssh-client",
@@ -39,11 +41,15 @@ WANTED = (
     "postgresql-15",
     "postgresql-client-15",
     "sockperf",
+    "systemd-resolved",
     "tcpdump",
     "util-linux",
     "wireguard-go",
     "wireguard-tools",
 )
+# Programs that exclude each other, or one above, as packages: each is unpacked in a folder of its own (alternative()),
+# without what it depends on. Both are shell scripts.
+ALTERNATIVES = ("openresolv", "resolvconf")
 # The build of 2023-12 and later has TUN offload and UDP GSO; measuring an older one would flatter us.
 FROM_BACKPORTS = ("wireguard-go",)
 
@@ -70,9 +76,14 @@ def ensure_tree() -> Path:
     return tree
 
 
+def alternative(tree: Path, package: str) -> Path:
+    """The folder with the unpacked files of one of ALTERNATIVES."""
+    return tree / "alternatives" / package
+
+
 def _digest() -> str:
     digest = hashlib.sha256()
-    digest.update(" ".join((*WANTED, "|", *FROM_BACKPORTS)).encode())
+    digest.update(" ".join((*WANTED, "|", *FROM_BACKPORTS, "|", *ALTERNATIVES)).encode())
     digest.update(_DPKG_STATUS.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -89,17 +100,22 @@ def _fetch_into(tree: Path) -> None:
     packages = _download(refresh=not any(_lists().glob("*Packages*")))
     scratch = tree.with_name(tree.name + ".new")
     shutil.rmtree(scratch, ignore_errors=True)
-    # Debian 12 has merged /usr, but many packages still name /bin, /sbin and /lib; the links send all of it to usr/.
-    for name in ("bin", "sbin", "lib"):
-        (scratch / "usr" / name).mkdir(parents=True)
-        (scratch / name).symlink_to(f"usr/{name}")
-    (scratch / "usr/lib64").mkdir()
-    (scratch / "lib64").symlink_to("usr/lib64")
-    for name in ("etc", "var"):
-        (scratch / name).mkdir()
+    _make_folders(scratch)
     for package in packages:
         _unpack(package, scratch)
+    for name in ALTERNATIVES:
+        _make_folders(alternative(scratch, name))
+        _unpack(_download_alone(name), alternative(scratch, name))
     scratch.rename(tree)
+
+
+def _make_folders(target: Path) -> None:
+    """Debian 12 has merged /usr, but many packages still name /bin, /sbin and /lib: links send all of it to usr/."""
+    for name in ("bin", "sbin", "lib", "lib64"):
+        (target / "usr" / name).mkdir(parents=True)
+        (target / name).symlink_to(f"usr/{name}")
+    for name in ("etc", "var"):
+        (target / name).mkdir()
 
 
 def _unpack(package: Path, target: Path) -> None:
@@ -135,6 +151,10 @@ def _write_apt_config() -> None:
 
 
 def _apt_get(*arguments: str) -> str:
+    return _apt("apt-get", "-q", "-y", *arguments)
+
+
+def _apt(program: str, *arguments: str) -> str:
     options = (
         f"Dir::Etc::SourceList={_APT}/sources.list",
         "Dir::Etc::SourceParts=/dev/null",
@@ -145,7 +165,7 @@ def _apt_get(*arguments: str) -> str:
         "APT::Sandbox::User=root",
     )
     flags = [item for option in options for item in ("-o", option)]
-    return _run(["apt-get", "-q", "-y", *flags, *arguments], cwd=_APT / "debs")
+    return _run([program, *flags, *arguments], cwd=_APT / "debs")
 
 
 def _download(refresh: bool) -> list[Path]:
@@ -175,6 +195,14 @@ def _download_missing() -> list[Path]:
         _apt_get("download", *missing)
     files = sorted((_APT / "debs").glob("*.deb"))
     return [path for path in files if any(path.name.startswith(prefix) for prefix in wanted.values())]
+
+
+def _download_alone(name: str) -> Path:
+    """The newest file of a package, whatever else it would need."""
+    about = _apt("apt-cache", "show", "--no-all-versions", name)
+    version = next(line.split()[1] for line in about.splitlines() if line.startswith("Version:"))
+    _apt_get("download", f"{name}={version}")  # Does nothing where the file is there.
+    return next(path for path in (_APT / "debs").glob("*.deb") if path.name.startswith(_file_prefix(name, version)))
 
 
 def _file_prefix(name: str, version: str) -> str:

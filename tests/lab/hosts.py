@@ -7,6 +7,9 @@ the sleepers, and with them go the namespaces, links, mounts and rules.
 What a host sees of the file system: the machine's own, with the unpacked programs laid over /usr, and private
 writable /etc, /var and /run in memory. /etc is an overlay so that a rename onto /etc/resolv.conf works as on a real
 machine; the checkout stays visible and writable at its own path.
+
+What a host writes to /etc and /var is its disk: it is kept outside of the host, so it is there again after a reboot
+(reboot()), while /run, processes, links and mounts are gone.
 """
 
 from __future__ import annotations
@@ -14,23 +17,39 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
+import shutil
 import signal
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
-from . import kernel
+from . import debs, kernel
 from .paths import BIN, HOST_BIN, REPO
 from .topology import HOSTS, HOSTS_FILE, Host
 
 # The machine's default congestion control may be BBR, which paces by timers and halves what virtual links carry.
 CONGESTION = "cubic"
 QUEUE_PACKETS = 1000
+DISKS = "/dev/shm/disks"
+"""In the lab's own /dev/shm (init.py), so that it is gone with the lab."""
 
-_USERS = """sshd:x:990:65534:sshd in the lab:/run/sshd:/usr/sbin/nologin
+_USERS = """messagebus:x:993:993:D-Bus in the lab:/nonexistent:/usr/sbin/nologin
+systemd-resolve:x:994:994:systemd-resolved in the lab:/nonexistent:/usr/sbin/nologin
+sshd:x:990:65534:sshd in the lab:/run/sshd:/usr/sbin/nologin
 postgres:x:991:991:PostgreSQL in the lab:/run/postgresql:/bin/sh
 postern:x:992:992:connector in the lab:/nonexistent:/usr/sbin/nologin
 """
-_GROUPS = "postgres:x:991:\npostern:x:992:\n"
+_GROUPS = "messagebus:x:993:\nsystemd-resolve:x:994:\npostgres:x:991:\npostern:x:992:\n"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a rebooted host is made of."""
+
+    package: str = ""
+    """One of debs.ALTERNATIVES, laid over /usr and /etc."""
+    wipe: bool = False
+    """A new disk: another machine under the same name."""
 
 
 def environment() -> dict[str, str]:
@@ -44,11 +63,59 @@ def environment() -> dict[str, str]:
 
 def start(tree: Path) -> dict[str, int]:
     """Starts one sleeper per host and connects them; returns their process ids, as seen in the lab."""
-    sleepers = {host.name: _start_sleeper(host, tree) for host in HOSTS}
+    sleepers = {host.name: _start_sleeper(host, tree, Setup()) for host in HOSTS}
     _create_links(sleepers)
     for host in HOSTS:
         _configure(host, sleepers[host.name])
     return sleepers
+
+
+def reboot(host: Host, tree: Path, sleepers: dict[str, int], setup: Setup) -> None:
+    """Pulls the plug of a host and starts it again: every process on it is killed at once, only its disk stays."""
+    old = sleepers[host.name]
+    place = os.readlink(f"/proc/{old}/ns/mnt")
+    doomed = [pid for pid in _processes() if pid != old and _namespace(pid) == place]
+    # Stopped first: none may see another one die and still do something about it.
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in (*doomed, old):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+    os.waitpid(old, 0)
+    _await_links_gone(host, sleepers)
+    if setup.wipe:
+        shutil.rmtree(_disk(host))
+    sleepers[host.name] = _start_sleeper(host, tree, setup)
+    _create_links(sleepers, only=host)
+    _configure(host, sleepers[host.name])
+    for peer in {link.peer_host for link in host.interfaces}:
+        _configure_links_of(host, peer, sleepers[peer])
+
+
+def _processes() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _namespace(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/mnt")
+    except OSError:
+        return ""  # It has ended meanwhile.
+
+
+def _await_links_gone(host: Host, sleepers: dict[str, int]) -> None:
+    """The kernel takes a dead host's links away in the background."""
+    for link in host.interfaces:
+        peer = sleepers[link.peer_host]
+        while True:
+            asked = subprocess.run(
+                ["ip", "link", "show", "dev", link.peer_name],
+                capture_output=True,
+                check=False,
+                env=environment(),
+                preexec_fn=lambda peer=peer: join(peer),
+            )
+            if asked.returncode != 0:
+                break
 
 
 def join(pid: int) -> None:
@@ -57,12 +124,17 @@ def join(pid: int) -> None:
         kernel.setns(f"/proc/{pid}/ns/{kind}")
 
 
-def _start_sleeper(host: Host, tree: Path) -> int:
+def _disk(host: Host) -> str:
+    """Where what a host writes is kept; in memory, and gone with the lab."""
+    return f"{DISKS}/{host.name}"
+
+
+def _start_sleeper(host: Host, tree: Path, setup: Setup) -> int:
     ready_read, ready_write = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            _become_host(host, tree)
+            _become_host(host, tree, setup)
             os.write(ready_write, b"ok")
         except BaseException as error:  # noqa: BLE001 - a forked child must never return into the parent's code
             os.write(ready_write, f"host {host.name}: {error}".encode())
@@ -78,24 +150,27 @@ def _start_sleeper(host: Host, tree: Path) -> int:
     return pid
 
 
-def _become_host(host: Host, tree: Path) -> None:
+def _become_host(host: Host, tree: Path, setup: Setup) -> None:
     kernel.unshare(kernel.CLONE_NEWNET | kernel.CLONE_NEWNS | kernel.CLONE_NEWUTS)
     kernel.set_hostname(host.name)
-    _mount_private_file_system(tree)
-    _write_etc(host)
+    is_new = not os.path.exists(_disk(host))
+    _mount_private_file_system(host, tree, setup)
+    if is_new:
+        _write_etc(host)
     _write_sysctls(host)
 
 
-def _mount_private_file_system(tree: Path) -> None:
+def _mount_private_file_system(host: Host, tree: Path, setup: Setup) -> None:
+    extra = str(debs.alternative(tree, setup.package)) if setup.package else ""
     kernel.mount("none", "/", flags=kernel.MS_REC | kernel.MS_PRIVATE)
     checkout = os.open(REPO, os.O_PATH)
     kernel.mount("tmpfs", "/run", "tmpfs", data="mode=755")
     for name in ("home", "lock", "sshd", "postgresql", "lab", "bin"):
         os.makedirs(f"/run/{name}")
-    kernel.mount("overlay", "/usr", "overlay", data=f"lowerdir={tree}/usr:/usr")
-    _overlay("/etc", f"/etc:{tree}/etc")
+    kernel.mount("overlay", "/usr", "overlay", data="lowerdir=" + (f"{extra}/usr:" if extra else "") + f"{tree}/usr:/usr")
+    _overlay("/etc", _disk(host), (f"{extra}/etc:" if extra else "") + f"/etc:{tree}/etc")
     # Without the tree's /var: a checkout below /var would be a layer inside a layer, which overlayfs refuses.
-    _overlay("/var", "/var")
+    _overlay("/var", _disk(host), "/var")
     os.makedirs("/var/lib/nginx", exist_ok=True)
     # A checkout below /var would now be seen through the overlay and its logs would vanish: put the real one back.
     kernel.mount(f"/proc/self/fd/{checkout}", str(REPO), flags=kernel.MS_BIND | kernel.MS_REC)
@@ -103,10 +178,10 @@ def _mount_private_file_system(tree: Path) -> None:
     kernel.mount(str(BIN), HOST_BIN, flags=kernel.MS_BIND)
 
 
-def _overlay(target: str, lower: str) -> None:
-    upper, work = f"/run/lab{target}/upper", f"/run/lab{target}/work"
-    os.makedirs(upper)
-    os.makedirs(work)
+def _overlay(target: str, disk: str, lower: str) -> None:
+    upper, work = f"{disk}{target}/upper", f"{disk}{target}/work"
+    os.makedirs(upper, exist_ok=True)
+    os.makedirs(work, exist_ok=True)
     kernel.mount("overlay", target, "overlay", data=f"lowerdir={lower},upperdir={upper},workdir={work}")
 
 
@@ -151,9 +226,9 @@ def _write_sysctls(host: Host) -> None:
         Path("/proc/sys/net/ipv4/tcp_congestion_control").write_text(CONGESTION, encoding="ascii")
 
 
-def _create_links(sleepers: dict[str, int]) -> None:
+def _create_links(sleepers: dict[str, int], only: Host | None = None) -> None:
     lines = []
-    for host in HOSTS:
+    for host in [only] if only else HOSTS:
         for link in host.interfaces:
             near, far = sleepers[host.name], sleepers[link.peer_host]
             lines.append(f"link add {link.name} netns {near} type veth peer name {link.peer_name} netns {far}")
@@ -168,12 +243,24 @@ def _configure(host: Host, sleeper: int) -> None:
         lines += [f"link add {name} type bridge", *_bring_up(name, addresses)]
     for link in host.interfaces:
         lines += _bring_up(link.name, link.addresses)
-    for link in (link for other in HOSTS for link in other.interfaces if link.peer_host == host.name):
-        lines += [f"link set {link.peer_name} master {link.bridge}"] if link.bridge else []
-        lines += _bring_up(link.peer_name, link.peer_addresses)
+    for other in HOSTS:
+        lines += _peer_links(other, host.name)
     for prefix, gateway in (*(("default", gateway) for gateway in host.gateways), *host.routes):
         lines.append(f"route add {prefix} via {gateway} congctl {CONGESTION}")
     _on(sleeper, ["ip", "-batch", "-"], "\n".join(lines))
+
+
+def _peer_links(host: Host, peer: str) -> list[str]:
+    """What a host does with its ends of the links of another one."""
+    lines = []
+    for link in (link for link in host.interfaces if link.peer_host == peer):
+        lines += [f"link set {link.peer_name} master {link.bridge}"] if link.bridge else []
+        lines += _bring_up(link.peer_name, link.peer_addresses)
+    return lines
+
+
+def _configure_links_of(host: Host, peer: str, sleeper: int) -> None:
+    _on(sleeper, ["ip", "-batch", "-"], "\n".join(_peer_links(host, peer)))
 
 
 def _bring_up(name: str, addresses: tuple[str, ...]) -> list[str]:

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from . import hosts, kernel
+from . import hosts, kernel, topology
 
 REQUEST_LIMIT = 1 << 20
 ENDED_LIMIT = 200
@@ -46,6 +46,7 @@ class Supervisor:
         self._run_dir = run_dir
         self._processes: dict[str, Process] = {}
         kernel.mount("tmpfs", "/dev/shm", "tmpfs", data="mode=1777")
+        self._tree = tree
         self._sleepers = hosts.start(tree)
 
     def handle(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -56,6 +57,12 @@ class Supervisor:
             return {"pid": self._spawn(**request)}
         if operation == "signal":
             return {"sent": self._signal(**request)}
+        if operation == "reboot":
+            name = request.pop("host")
+            host = next(host for host in topology.HOSTS if host.name == name)
+            hosts.reboot(host, self._tree, self._sleepers, hosts.Setup(**request))
+            self.reap()
+            return {"hosts": self._sleepers}
         if operation == "ps":
             return {"processes": [asdict(process) for process in self._processes.values()]}
         raise ValueError(f"unknown operation {operation!r}")

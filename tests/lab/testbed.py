@@ -212,6 +212,11 @@ class Lab:
             raise
         return self.processes().get(name, {}).get("exit")
 
+    def reboot(self, host: str, package: str = "", wipe: bool = False) -> None:
+        """Pulls the plug of a host and starts it again; hosts.Setup says what the options mean. Nothing runs on it."""
+        answer = self.ask({"op": "reboot", "host": host, "package": package, "wipe": wipe}, seconds=START_SECONDS)
+        self._sleepers = answer["hosts"]
+
     def ask(self, request: dict[str, Any], seconds: float = 10.0) -> dict[str, Any]:
         """One request to the lab's process 1."""
         connection = socket.socket(socket.AF_UNIX)

@@ -8,6 +8,7 @@
 #include "runtime/os/idle_memory.hpp"
 #include "runtime/os/limits.hpp"
 #include "runtime/os/log.hpp"
+#include "runtime/os/process.hpp"
 #include "runtime/os/random.hpp"
 
 namespace postern::runtime {
@@ -78,6 +79,35 @@ TEST_F(Files, FoldersAreMadeWithTheirParents) {
   EXPECT_TRUE(make_directories(path("a/b"), 0750));
   EXPECT_EQ(0750U, mode_of("a/b"));
   EXPECT_FALSE(make_directories("/proc/none/b", 0700));
+}
+
+TEST(Process, AProgramGetsItsInputAndGivesOutputAndStatus) {
+  const auto done = run_program({"/bin/sh", "-c", "cat; echo to-error >&2; exit 7"}, "from-input ");
+  ASSERT_TRUE(done) << done.error();
+  EXPECT_EQ(7, done->status);
+  EXPECT_EQ("from-input to-error\n", done->output);
+}
+
+TEST(Process, AProgramThatTakesTooLongIsKilledAndNamed) {
+  const auto done = run_program({"/bin/sh", "-c", "sleep 100 & wait"}, "", {.time = std::chrono::milliseconds(50)});
+  ASSERT_FALSE(done);
+  EXPECT_EQ("/bin/sh did not end within 50 ms", done.error());
+}
+
+TEST(Process, AServiceThatItStartsDoesNotHoldTheCallerUp) {
+  const auto done = run_program({"/bin/sh", "-c", "sleep 3 & echo started"}, "", {.time = std::chrono::seconds(2)});
+  ASSERT_TRUE(done) << done.error();
+  EXPECT_EQ("started\n", done->output);
+}
+
+TEST(Process, OutputBeyondTheBoundIsForgotten) {
+  const auto done = run_program({"/bin/sh", "-c", "yes | head -c 1000000"}, "", {.output_bytes = 1000});
+  ASSERT_TRUE(done) << done.error();
+  EXPECT_EQ(1000U, done->output.size());
+}
+
+TEST(Process, AProgramThatIsNotThereSaysSo) {
+  EXPECT_EQ("/nowhere/x could not be run: No such file or directory", run_program({"/nowhere/x"}, "").error());
 }
 
 TEST(Log, ALineHasLevelComponentSentenceAndFields) {

@@ -39,7 +39,6 @@ Daemon::Daemon(DaemonConfig config)
       store_(absolute(config_.state_directory)),
       journal_(store_.directory()),
       owner_(to_hex(random_.make<std::array<std::uint8_t, 16>>())),
-      dns_(journal_, owner_, config_.resolv_conf),
       worker_(loop_) {}
 
 Daemon::~Daemon() {
@@ -90,6 +89,9 @@ std::expected<void, Problem> Daemon::run() {
   if (const auto prepared = prepare(); !prepared) return prepared;
   if (const auto loaded = load(); !loaded) return loaded;
   start_watchdog();
+  // Its thread inherits the signals that are blocked above.
+  dns_.emplace(loop_, journal_, owner_, config_.resolv_conf,
+               [this](DnsReport report) { handle_dns(std::move(report)); });
   loop_.add_participant(*this);
   log_.info("posternd has started", {{"version", config_.version}});
   if (sign_in_ && !sign_in_->paused) connect();
@@ -97,6 +99,7 @@ std::expected<void, Problem> Daemon::run() {
   log_.info("posternd is stopping");
   worker_.cancel();
   stop_engine();
+  dns_.reset();
   ipc_.reset();
   if (watchdog_) {
     loop_.remove(watchdog_->pidfd());
@@ -149,7 +152,7 @@ void Daemon::handle_looked_up(const std::vector<std::string>& addresses) {
 
 void Daemon::start_engine() {
   EngineConfig config{*sign_in_, *key_, config_.tun_name, "postern/" + config_.version + " linux", avoid_, false};
-  auto engine = Engine::start(std::move(config), {loop_, log_, random_, pool_, store_, dns_},
+  auto engine = Engine::start(std::move(config), {loop_, log_, random_, pool_, store_, *dns_},
                               [this](const EngineEnded& ended) { handle_ended(ended); });
   if (engine) {
     engine_ = std::move(*engine);
@@ -177,7 +180,29 @@ void Daemon::handle_ended(const EngineEnded& ended) {
   trouble_ = is_sign_in ? "the sign-in has ended (" + ended.reason + "): run `postern login`" : ended.reason;
 }
 
+void Daemon::handle_dns(DnsReport report) {
+  const bool is_news = report.manager != dns_report_.manager || report.state != dns_report_.state ||
+                       report.problem != dns_report_.problem;
+  dns_report_ = report;
+  if (engine_) engine_->handle_dns(std::move(report));
+  if (!is_news) return;
+  if (!dns_report_.problem.empty()) return log_.error("DNS for resources does not work: " + dns_report_.problem);
+  if (dns_report_.state != DnsState::Installed) return;
+  log_.info("DNS for resources is set up", {{"manager", to_string(dns_report_.manager)}, {"why", dns_report_.reason}});
+}
+
 ClientStatus Daemon::status() const {
+  ClientStatus status = connection_status();
+  status.dns.manager = to_string(dns_report_.manager);
+  status.dns.state = to_string(dns_report_.state);
+  status.dns.reason = dns_report_.reason;
+  status.dns.problem = dns_report_.problem;
+  status.dns.routes_by_domain = dns_report_.routes_by_domain;
+  for (const IpAddress& server : dns_report_.upstream) status.dns.upstream.push_back(server.to_string());
+  return status;
+}
+
+ClientStatus Daemon::connection_status() const {
   if (engine_) return engine_->status();
   ClientStatus status;
   if (sign_in_) {

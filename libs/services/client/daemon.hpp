@@ -52,8 +52,10 @@ class Daemon final : public runtime::TurnParticipant {
   void start_engine();
   void stop_engine();
   void handle_ended(const EngineEnded& ended);
+  void handle_dns(DnsReport report);
   void handle_looked_up(const std::vector<std::string>& addresses);
   [[nodiscard]] ClientStatus status() const;
+  [[nodiscard]] ClientStatus connection_status() const;
 
   // requests
   void handle_line(IpcConnection from, std::string_view line);
@@ -76,7 +78,8 @@ class Daemon final : public runtime::TurnParticipant {
   std::optional<runtime::LockFile> lock_;
   runtime::EventLoop loop_;
   std::optional<runtime::SignalWatcher> signals_;
-  DnsSetup dns_;
+  std::optional<DnsKeeper> dns_;
+  DnsReport dns_report_;
   std::optional<Watchdog> watchdog_;
 
   std::optional<SignIn> sign_in_;

@@ -106,13 +106,14 @@ void Engine::stop() {
   write_tun(now);
   write_udp(now);
   save_names(now);
-  const auto restored = parts_.dns.remove();
+  const auto restored = parts_.dns.release();
   if (!restored) parts_.log.error("DNS could not be put back: " + restored.error());
 }
 
 ClientStatus Engine::status() const {
   ClientStatus status = client_.status(runtime::monotonic_now());
   status.notes = client_.route_notes(host_facts());
+  status.dns.domains = client_.is_loaded() ? client_.routing_domains().domains.size() : 0;
   return status;
 }
 
@@ -271,7 +272,6 @@ void Engine::handle_outputs(Instant now) {
 void Engine::look_at_host(Instant now) {
   next_look_ = now + kLookInterval;
   if (client_.addresses().generation() != saved_generation_) save_names(now);
-  if (parts_.dns.is_installed()) apply_dns();
   const auto view = observe_host(routing_, tun_.device().index());
   if (!view || *view == host_) return;
   host_ = *view;
@@ -293,8 +293,7 @@ HostFacts Engine::host_facts() const {
     if (const auto address = IpAddress::parse(text))
       facts.protected_addresses.push_back({*address, Protection::Server});
   }
-  const auto resolver = client_.network().resolver(IpFamily::V4);
-  for (const IpAddress& server : parts_.dns.previous_servers(resolver)) {
+  for (const IpAddress& server : dns_report_.upstream) {
     facts.protected_addresses.push_back({server, Protection::DnsServer});
   }
   return facts;
@@ -316,14 +315,22 @@ void Engine::apply_routes() {
 
 void Engine::apply_dns() {
   if (!client_.is_loaded()) return;
-  const IpAddress resolver = client_.network().resolver(IpFamily::V4);
-  const auto written = parts_.dns.ensure(resolver);
-  if (!written) return parts_.log.error("DNS for resources does not work: " + written.error());
+  auto routing = client_.routing_domains();
+  if (routing.left_out != std::exchange(domains_left_out_, routing.left_out) && routing.left_out > 0) {
+    parts_.log.warn("There are more names of resources than the host's resolver takes: some are not found",
+                    {{"left_out", routing.left_out}});
+  }
+  parts_.dns.want(
+      {tun_.device().index(), config_.tun_name, client_.network().resolver(IpFamily::V4), std::move(routing.domains)});
+}
+
+void Engine::handle_dns(DnsReport report) {
+  dns_report_ = std::move(report);
   std::vector<SocketAddress> servers;
-  for (const IpAddress& server : parts_.dns.previous_servers(resolver)) servers.push_back({server, 53});
+  for (const IpAddress& server : dns_report_.upstream) servers.push_back({server, 53});
   if (servers == client_.forwarder().servers()) return;
   client_.forwarder().set_servers(std::move(servers));
-  routes_dirty_ = true;
+  routes_dirty_ = true;  // they must not be routed away
 }
 
 }  // namespace postern::client

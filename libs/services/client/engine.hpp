@@ -18,7 +18,7 @@
 #include "runtime/os/log.hpp"
 #include "runtime/tun/routing.hpp"
 #include "runtime/udp/udp_socket.hpp"
-#include "services/client/dns_setup.hpp"
+#include "services/client/dns/dns_keeper.hpp"
 #include "services/client/host_view.hpp"
 #include "services/client/io_buffer.hpp"
 #include "services/client/state_store.hpp"
@@ -56,7 +56,7 @@ class Engine final : public runtime::TurnParticipant {
     RandomSource& random;
     BlockPool& pool;
     const StateStore& store;
-    DnsSetup& dns;
+    DnsKeeper& dns;
   };
   using Ended = std::function<void(EngineEnded)>;
 
@@ -68,6 +68,8 @@ class Engine final : public runtime::TurnParticipant {
   [[nodiscard]] ClientStatus status() const;
   [[nodiscard]] Explanation explain(const Destination& destination) const;
   [[nodiscard]] std::size_t route_count() const { return tun_.routes().size(); }
+  /// What the keeper found.
+  void handle_dns(DnsReport report);
   /// Says goodbye to the connectors, restores DNS. The destructor does the rest.
   void stop();
 
@@ -107,6 +109,8 @@ class Engine final : public runtime::TurnParticipant {
   UpstreamDns upstream_;
   std::unique_ptr<runtime::ControlClient> control_;
   HostView host_;
+  DnsReport dns_report_;
+  std::size_t domains_left_out_ = 0;
 
   IoBuffer receive_buffer_;
   IoBuffer transmit_buffer_;

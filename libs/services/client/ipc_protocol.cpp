@@ -109,6 +109,12 @@ json explanation_json(const Explanation& explanation) {
   return body;
 }
 
+json dns_json(const DnsStatus& dns) {
+  return {
+      {"manager", dns.manager},        {"state", dns.state},     {"reason", dns.reason},    {"problem", dns.problem},
+      {"split", dns.routes_by_domain}, {"domains", dns.domains}, {"upstream", dns.upstream}};
+}
+
 json status_json(const ClientStatus& status) {
   return {
       {"state", to_string(status.state)},
@@ -119,6 +125,7 @@ json status_json(const ClientStatus& status) {
       {"device", status.device},
       {"lease_expires_at", status.lease_expires_at ? json(to_unix_seconds(*status.lease_expires_at)) : json(nullptr)},
       {"relay", relay_json(status.relay)},
+      {"dns", dns_json(status.dns)},
       {"resources", resources_json(status)},
       {"sessions", sessions_json(status)},
       {"notes", status.notes},

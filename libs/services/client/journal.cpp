@@ -14,6 +14,8 @@
 
 #include "runtime/loop/descriptor.hpp"
 #include "runtime/os/files.hpp"
+#include "services/client/dns/network_manager_dns.hpp"
+#include "services/client/dns/resolvconf_dns.hpp"
 #include "services/client/json_fields.hpp"
 #include "services/client/resolv_conf.hpp"
 
@@ -23,6 +25,9 @@ namespace {
 
 constexpr std::size_t kFileMax = 64 * 1024;
 constexpr std::array<std::string_view, 4> kKinds = {"missing", "regular", "symlink", "bind mount"};
+constexpr std::array<std::string_view, 3> kMethods = {"file", "resolvconf", "NetworkManager"};
+/// 1 knew the method "file" only.
+constexpr int kVersion = 2;
 
 std::string failure(const std::string& what, const std::string& path) {
   return what + " " + path + " failed: " + std::strerror(errno);
@@ -52,8 +57,9 @@ bool is_mount_point(const std::string& path) {
   return false;
 }
 
+/// In one write and then cut to size, so that no reader finds the file empty.
 std::expected<void, std::string> write_in_place(const std::string& path, const std::string& content) {
-  const runtime::Descriptor fd(::open(path.c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC));
+  const runtime::Descriptor fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
   if (!fd) return std::unexpected(failure("opening", path));
   std::size_t done = 0;
   while (done < content.size()) {
@@ -62,6 +68,7 @@ std::expected<void, std::string> write_in_place(const std::string& path, const s
     if (n < 0) return std::unexpected(failure("writing", path));
     done += static_cast<std::size_t>(n);
   }
+  if (::ftruncate(fd.get(), static_cast<off_t>(content.size())) != 0) return std::unexpected(failure("cutting", path));
   ::fsync(fd.get());
   return {};
 }
@@ -82,22 +89,21 @@ std::string write_beside(const std::string& path, const SavedFile& file) {
   return beside;
 }
 
-/// Puts `file` at its path, whole or not at all where the file system allows it.
-std::expected<void, std::string> put(const SavedFile& file) {
+/// Puts `file` at its path by one rename. False where that is impossible and the file itself has to be written: a mount
+/// point (EBUSY), or a folder that is read-only while the file is not.
+std::expected<bool, std::string> replace(const SavedFile& file) {
   if (file.kind == FileKind::Missing) {
-    if (::unlink(file.path.c_str()) == 0 || errno == ENOENT) return {};
+    if (::unlink(file.path.c_str()) == 0 || errno == ENOENT) return true;
     return std::unexpected(failure("removing", file.path));
   }
   const std::string beside = write_beside(file.path, file);
-  if (!beside.empty()) {
-    if (::rename(beside.c_str(), file.path.c_str()) == 0) return {};
-    const int why = errno;
-    ::unlink(beside.c_str());
-    errno = why;
-    if (why != EBUSY && why != EXDEV) return std::unexpected(failure("replacing", file.path));
-  }
-  // A mount point (EBUSY), or a folder that is read-only: the file itself may still be writable.
-  return write_in_place(file.path, file.content);
+  if (beside.empty()) return false;
+  if (::rename(beside.c_str(), file.path.c_str()) == 0) return true;
+  const int why = errno;
+  ::unlink(beside.c_str());
+  errno = why;
+  if (why == EBUSY || why == EXDEV) return false;
+  return std::unexpected(failure("replacing", file.path));
 }
 
 std::string current_content(const std::string& path) {
@@ -105,6 +111,10 @@ std::string current_content(const std::string& path) {
 }
 
 }  // namespace
+
+std::string_view to_string(DnsMethod method) {
+  return kMethods[static_cast<std::size_t>(method)];
+}
 
 std::string_view to_string(FileKind kind) {
   return kKinds[static_cast<std::size_t>(kind)];
@@ -151,10 +161,63 @@ std::expected<SavedFile, std::string> Journal::install(const std::string& owner,
     if (!entry) return std::unexpected(entry.error());
     if (*entry && (*entry)->file.path == path) original = (*entry)->file;
   }
-  if (const auto written = write({owner, *original}); !written) return std::unexpected(written.error());
+  const JournalEntry entry{owner, *original};
+  if (const auto written = write(entry); !written) return std::unexpected(written.error());
   const SavedFile ours{path, FileKind::Regular, content, "", 0644, 0, 0};
-  if (const auto done = put(ours); !done) return std::unexpected(done.error());
+  if (const auto done = put(entry, ours); !done) {
+    // Half of it may stand there: back to what was.
+    if (undo(entry)) ::unlink(this->path().c_str());
+    return std::unexpected(done.error());
+  }
   return original;
+}
+
+std::expected<SavedFile, std::string> Journal::note(JournalEntry entry, const std::string& path) {
+  const auto held = lock(directory_);
+  if (!held) return std::unexpected(held.error());
+  auto original = save(path);
+  if (!original) return std::unexpected(original.error());
+  if (names_server(original->content, entry.resolver)) {
+    auto before = read();
+    if (!before) return std::unexpected(before.error());
+    if (*before && (*before)->file.path == path) original = (*before)->file;
+  }
+  entry.file = *original;
+  if (const auto written = write(entry); !written) return std::unexpected(written.error());
+  return original;
+}
+
+/// Writing in place is announced, so that after a crash in the middle of it the file counts as ours.
+std::expected<void, std::string> Journal::put(JournalEntry entry, const SavedFile& file) const {
+  const auto replaced = replace(file);
+  if (!replaced) return std::unexpected(replaced.error());
+  if (*replaced) return {};
+  entry.in_place = true;
+  if (const auto written = write(entry); !written) return written;
+  if (const auto done = write_in_place(file.path, file.content); !done) return done;
+  entry.in_place = false;
+  return write(entry);
+}
+
+std::expected<PlayBack, std::string> Journal::undo(const JournalEntry& entry) const {
+  bool ours = entry.in_place;
+  switch (entry.method) {
+    case DnsMethod::File:
+      ours |= is_ours(current_content(entry.file.path));
+      break;
+    case DnsMethod::Resolvconf:
+      ours = undo_resolvconf(entry);
+      break;
+    case DnsMethod::NetworkManager:
+      ours = undo_network_manager(entry);
+      break;
+  }
+  const bool is_left =
+      entry.method == DnsMethod::File ? ours : names_server(current_content(entry.file.path), entry.resolver);
+  if (is_left) {
+    if (const auto done = put(entry, entry.file); !done) return std::unexpected(done.error());
+  }
+  return ours ? PlayBack::Restored : PlayBack::LeftAlone;
 }
 
 std::expected<PlayBack, std::string> Journal::play_back(const std::optional<std::string>& owner) {
@@ -164,12 +227,11 @@ std::expected<PlayBack, std::string> Journal::play_back(const std::optional<std:
   if (!entry) return std::unexpected(entry.error());
   if (!*entry) return PlayBack::Nothing;
   if (owner && (*entry)->owner != *owner) return PlayBack::OtherOwner;
-  const bool ours = is_ours(current_content((*entry)->file.path));
-  if (ours) {
-    if (const auto done = put((*entry)->file); !done) return std::unexpected(done.error());
-  }
-  ::unlink(path().c_str());
-  return ours ? PlayBack::Restored : PlayBack::LeftAlone;
+  const auto done = undo(**entry);
+  // A mount that is not there (yet, at boot) may still show what we wrote once it is.
+  const bool is_away = (*entry)->file.kind == FileKind::BindMount && !is_mount_point((*entry)->file.path);
+  if (done && !is_away) ::unlink(path().c_str());
+  return done;
 }
 
 std::expected<std::optional<JournalEntry>, std::string> Journal::read() const {
@@ -179,7 +241,7 @@ std::expected<std::optional<JournalEntry>, std::string> Journal::read() const {
     return std::unexpected(text.error().text);
   }
   const auto json = nlohmann::json::parse(*text, nullptr, false);
-  if (number_field(json, "version") != 1) {
+  if (const auto version = number_field(json, "version"); version < 1 || version > kVersion) {
     return std::unexpected("the journal " + path() + " is damaged or of another version; it was left as it is");
   }
   JournalEntry entry;
@@ -191,16 +253,23 @@ std::expected<std::optional<JournalEntry>, std::string> Journal::read() const {
   entry.file.group = static_cast<gid_t>(number_field(json, "gid"));
   const auto content = from_base64url(text_field(json, "content"));
   const auto kind = std::ranges::find(kKinds, text_field(json, "kind"));
-  if (!content || kind == kKinds.end() || entry.file.path.empty()) {
+  const std::string method_word = text_field(json, "method");
+  const auto method = method_word.empty() ? kMethods.begin() : std::ranges::find(kMethods, method_word);
+  if (!content || kind == kKinds.end() || method == kMethods.end() || entry.file.path.empty()) {
     return std::unexpected("the journal " + path() + " is damaged; it was left as it is");
   }
+  entry.method = static_cast<DnsMethod>(method - kMethods.begin());
+  entry.record = text_field(json, "record");
+  entry.program = text_field(json, "program");
+  entry.resolver = text_field(json, "resolver");
+  entry.in_place = flag_field(json, "in_place");
   entry.file.content = as_text(*content);
   entry.file.kind = static_cast<FileKind>(kind - kKinds.begin());
   return entry;
 }
 
 std::expected<void, std::string> Journal::write(const JournalEntry& entry) const {
-  const nlohmann::json json = {{"version", 1},
+  const nlohmann::json json = {{"version", kVersion},
                                {"owner", entry.owner},
                                {"path", entry.file.path},
                                {"kind", to_string(entry.file.kind)},
@@ -208,7 +277,12 @@ std::expected<void, std::string> Journal::write(const JournalEntry& entry) const
                                {"link_target", entry.file.link_target},
                                {"mode", entry.file.mode},
                                {"uid", entry.file.owner},
-                               {"gid", entry.file.group}};
+                               {"gid", entry.file.group},
+                               {"method", to_string(entry.method)},
+                               {"record", entry.record},
+                               {"program", entry.program},
+                               {"resolver", entry.resolver},
+                               {"in_place", entry.in_place}};
   const auto written = runtime::write_file_atomic(path(), as_bytes(json.dump()), 0600);
   if (!written) return std::unexpected(written.error().text);
   return {};

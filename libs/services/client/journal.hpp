@@ -4,8 +4,9 @@
 // `posternd --restore` from ExecStopPost= and at boot). A lock file serialises them, and the owner number keeps an old
 // watchdog from undoing what a new daemon has done.
 //
-// What must be undone is /etc/resolv.conf only: the TUN device is not persistent, so the kernel removes it with all its
-// routes when the daemon's descriptor closes. Play-back leaves a file alone that somebody else has written since.
+// What must be undone is the host's DNS only: the TUN device is not persistent, so the kernel removes it with all its
+// routes when the daemon's descriptor closes, and systemd-resolved forgets what it knew about the link. Play-back
+// leaves a file alone that somebody else has written since.
 #pragma once
 
 #include <sys/types.h>
@@ -33,9 +34,22 @@ struct SavedFile {
   gid_t group = 0;
 };
 
+/// How the host's DNS was changed, which says how to undo it.
+enum class DnsMethod : std::uint8_t {
+  File,            ///< the file itself: it is put back
+  Resolvconf,      ///< a record given to resolvconf: it is taken away
+  NetworkManager,  ///< a file of configuration in NetworkManager's volatile folder: it is removed, and it reads again
+};
+[[nodiscard]] std::string_view to_string(DnsMethod method);
+
 struct JournalEntry {
   std::string owner;  ///< random, one per daemon process
-  SavedFile file;
+  SavedFile file;     ///< /etc/resolv.conf; with the other methods the last resort, where their owner does not answer
+  DnsMethod method = DnsMethod::File;
+  std::string record{};    ///< Resolvconf: its name; NetworkManager: the path
+  std::string program{};   ///< Resolvconf
+  std::string resolver{};  ///< the other methods: the address that marks the file as changed by us
+  bool in_place = false;   ///< File: it is being written where it is, so it may be half ours
 };
 
 enum class PlayBack : std::uint8_t {
@@ -56,6 +70,9 @@ class Journal {
   /// or its folder cannot be written. What was ours before is not taken for the original.
   [[nodiscard]] std::expected<SavedFile, std::string> install(const std::string& owner, const std::string& path,
                                                               const std::string& content);
+  /// Writes the journal for a change by another method that the caller is about to make; `entry.file` is filled in, and
+  /// kept from an entry of before where the file names our resolver already.
+  [[nodiscard]] std::expected<SavedFile, std::string> note(JournalEntry entry, const std::string& path);
   /// Undoes it. With `owner` only what that daemon did.
   [[nodiscard]] std::expected<PlayBack, std::string> play_back(const std::optional<std::string>& owner);
   [[nodiscard]] std::expected<std::optional<JournalEntry>, std::string> read() const;
@@ -63,6 +80,8 @@ class Journal {
  private:
   [[nodiscard]] std::string path() const { return directory_ + "/journal.json"; }
   [[nodiscard]] std::expected<void, std::string> write(const JournalEntry& entry) const;
+  [[nodiscard]] std::expected<void, std::string> put(JournalEntry entry, const SavedFile& file) const;
+  [[nodiscard]] std::expected<PlayBack, std::string> undo(const JournalEntry& entry) const;
 
   std::string directory_;
 };

@@ -115,6 +115,42 @@ TEST_F(JournalTest, InstallingTwiceKeepsTheOriginal) {
   EXPECT_EQ(text(), kBefore);
 }
 
+TEST_F(JournalTest, AFileThatWasBeingWrittenInPlaceIsPutBackWhateverIsInIt) {
+  write(conf(), "half of someth");
+  const std::string original = to_base64url(as_bytes(kBefore));
+  write(state() + "/journal.json",
+        R"({"version":2,"owner":"a","method":"file","in_place":true,"kind":"regular","path":")" + conf() +
+            R"(","mode":420,"content":")" + original + "\"}");
+  EXPECT_EQ(Journal(state()).play_back(std::nullopt), PlayBack::Restored);
+  EXPECT_EQ(text(), kBefore);
+}
+
+TEST_F(JournalTest, AFolderThatCannotBeWrittenMeansWritingInPlaceAndNothingIsLeftOfALongerFile) {
+  write(conf(), std::string(kBefore) + "# " + std::string(500, 'x') + "\n");
+  const std::string before = text();
+  std::filesystem::create_directory(conf() + ".postern");  // no file can be made beside it
+  Journal journal(state());
+  ASSERT_TRUE(journal.install("a", conf(), ours()));
+  EXPECT_EQ(text(), ours());
+  EXPECT_EQ(journal.play_back("a"), PlayBack::Restored);
+  EXPECT_EQ(text(), before);
+}
+
+TEST_F(JournalTest, AJournalOfTheFirstVersionIsPlayedBack) {
+  write(conf(), ours());
+  write(state() + "/journal.json", R"({"version":1,"owner":"a","kind":"regular","path":")" + conf() +
+                                       R"(","mode":420,"content":")" + to_base64url(as_bytes(kBefore)) + "\"}");
+  EXPECT_EQ(Journal(state()).play_back(std::nullopt), PlayBack::Restored);
+  EXPECT_EQ(text(), kBefore);
+}
+
+TEST_F(JournalTest, AJournalOfALaterVersionIsLeftAlone) {
+  write(conf(), ours());
+  write(state() + "/journal.json", R"({"version":3,"owner":"a"})");
+  EXPECT_FALSE(Journal(state()).play_back(std::nullopt));
+  EXPECT_EQ(text(), ours());
+}
+
 TEST_F(JournalTest, ADamagedJournalIsReportedAndNothingIsChanged) {
   write(conf(), kBefore);
   write(state() + "/journal.json", "{\"version\":1,\"path\":");

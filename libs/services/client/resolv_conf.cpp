@@ -59,4 +59,10 @@ bool is_ours(std::string_view text) {
   return text.starts_with(kResolvConfMark);
 }
 
+bool names_server(std::string_view text, std::string_view server) {
+  const auto address = IpAddress::parse(server);
+  const ResolvConf conf = ResolvConf::parse(text);
+  return address && std::ranges::find(conf.servers, *address) != conf.servers.end();
+}
+
 }  // namespace postern::client

@@ -25,5 +25,7 @@ inline constexpr std::string_view kResolvConfMark =
 /// one would be asked for private names too), the search list and options of before.
 [[nodiscard]] std::string render_resolv_conf(const IpAddress& resolver, const ResolvConf& before);
 [[nodiscard]] bool is_ours(std::string_view text);
+/// Whether `server`, an address as text, is among the name servers.
+[[nodiscard]] bool names_server(std::string_view text, std::string_view server);
 
 }  // namespace postern::client
