@@ -48,8 +48,11 @@ class Part:
 
     name: str
     programs: tuple[str, ...]
+    """With what they are linked to."""
     manuals: tuple[str, ...]
     units: tuple[str, ...]
+    loaded: tuple[str, ...] = ()
+    """Libraries that a program loads while it runs. The host's own would often be too new for our C library."""
     enabled_units: tuple[str, ...] = ()
     user: str = ""
     group: str = ""
@@ -79,6 +82,7 @@ PARTS = (
         ("posternd", "postern"),
         ("posternd.8", "postern.1"),
         ("posternd.service", "posternd-restore.service"),
+        loaded=("libsystemd.so.0",),
         enabled_units=("posternd-restore.service",),
         group="postern",
         config_files=("client.toml:644",),
@@ -118,7 +122,7 @@ def make_package(part: Part, epoch: int) -> tuple[Path, str]:
     missing = [program.name for program in programs if not program.exists()]
     if missing:
         raise DistError(f"{', '.join(missing)} not found in {BUILD / 'bin'}: build first with `./dev build`")
-    private, c_library = libraries(programs)
+    private, c_library = libraries([*programs, *map(find_library, part.loaded)])
     slots = [f"bin/{program.name} {stage_program(program, stage)} {INTERPRETER_SIZE}\n" for program in programs]
     for library in private:
         stage_library(library, stage / "lib" / library.name, "$ORIGIN:$ORIGIN/../libc")
@@ -152,10 +156,20 @@ def source_date() -> int:
     return int(said.stdout)
 
 
+def find_library(name: str) -> Path:
+    for line in run("ldconfig", "-p").splitlines():
+        words = line.split()
+        if words[:1] == [name] and "x86-64" in line:
+            return Path(words[-1])
+    raise DistError(f"{name} is not on this machine: install the package that has it")
+
+
 def libraries(programs: list[Path]) -> tuple[list[Path], list[Path]]:
-    """What the programs need, with all that those need: private libraries, and the C library with its loader."""
+    """What programs and libraries need, and the latter themselves: private libraries, and the C library and its loader."""
     found: dict[str, Path] = {}
     for program in programs:
+        if ".so" in program.name:
+            found[program.name] = program
         for line in run("ldd", str(program)).splitlines():
             words = line.split()
             if "not found" in line:

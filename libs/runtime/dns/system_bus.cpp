@@ -1,8 +1,10 @@
 #include "runtime/dns/system_bus.hpp"
 
 #include <dlfcn.h>
+#include <unistd.h>
 
 #include <array>
+#include <cstdlib>
 #include <cstring>
 #include <list>
 #include <utility>
@@ -82,6 +84,8 @@ const Api& api() {
   return loaded;
 }
 
+/// Where every distribution has it.
+constexpr const char* kSocket = "/run/dbus/system_bus_socket";
 constexpr std::uint64_t kTimeoutUs =
     static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(SystemBus::kCallTimeout).count());
 
@@ -194,6 +198,9 @@ struct SystemBus::Watches {
 };
 
 std::expected<SystemBus, std::string> SystemBus::open() {
+  // Where there is no bus its library is not needed, and costs nothing.
+  const bool has_bus = std::getenv("DBUS_SYSTEM_BUS_ADDRESS") != nullptr || ::access(kSocket, F_OK) == 0;
+  if (!has_bus) return std::unexpected("there is no system bus on this host");
   if (!api().is_complete) return std::unexpected("there is no libsystemd (sd-bus) on this host");
   SystemBus bus;
   bus.watches_ = std::make_unique<Watches>();
