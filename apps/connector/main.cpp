@@ -7,6 +7,7 @@
 #include "runtime/loop/signals.hpp"
 #include "runtime/os/files.hpp"
 #include "runtime/os/limits.hpp"
+#include "runtime/os/notify.hpp"
 #include "services/connector/connector_service.hpp"
 
 extern char** environ;
@@ -58,6 +59,7 @@ int run(const config::Settings& values) {
   connector::ConnectorService service(loop, log, std::move(*settings), "postern-connector/" POSTERN_VERSION " linux");
   running = &service;
   if (auto started = service.start(); !started) return fail(started.error().code, started.error().message);
+  runtime::notify_ready();
   loop.run();
   if (service.failure()) return fail(service.failure()->code, service.failure()->message);
   return to_status(ExitCode::Ok);

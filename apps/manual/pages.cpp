@@ -82,7 +82,8 @@ Manual daemon(const std::string& date) {
            "machine stays as it is. It needs CAP_NET_ADMIN and /dev/net/tun.",
            "Each change to the host's DNS is written to a journal before it is made. When the daemon ends, also by "
            "SIGKILL, a watchdog process undoes the changes; posternd --restore does the same by hand.",
-           "Members of the group postern may change what the daemon does, with postern(1)."},
+           "Everybody on the machine may ask it, with postern(1); root and the members of the group postern may also "
+           "change what it does."},
       .files = {{"/etc/postern/client.toml", "Configuration."},
                 {"/var/lib/postern", "Device key, sign-in, and the journal of changes to the host."},
                 {"/run/postern/posternd.sock", "Where postern(1) finds the daemon."}},
@@ -90,14 +91,16 @@ Manual daemon(const std::string& date) {
 }
 
 Manual cli(const std::string& date) {
-  return {.section = 1,
-          .date = date,
-          .description = {"Asks and steers the client daemon, posternd(8), of this machine. Everybody who may use the "
-                          "daemon's socket may use it: root and the members of the group postern."},
-          .files = {{"/run/postern/posternd.sock", "The daemon's socket."}},
-          .examples = {{"Sign in with the enrolment URL that the server's administrator gave you:",
-                        "postern login 'https://203.0.113.10/#ca=DIGEST'"},
-                       {"Which resources may I reach?", "postern resources"}}};
+  return {
+      .section = 1,
+      .date = date,
+      .description = {"Asks and steers the client daemon, posternd(8), of this machine. Everybody may ask; signing in "
+                      "and out, connecting and disconnecting are for root and the members of the group postern."},
+      .files = {{"/run/postern/posternd.sock", "The daemon's socket."}},
+      .examples = {{"Sign in with the enrolment URL that the server's administrator gave you:",
+                    "postern login 'https://203.0.113.10/#ca=DIGEST'"},
+                   {"Which resources may I reach?", "postern resources"},
+                   {"Why do I reach something, or not?", "postern explain proxmox.home:8006"}}};
 }
 
 Page page(const config::Program& program, Manual manual) {

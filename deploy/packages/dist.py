@@ -261,7 +261,7 @@ def pack(stage: Path, archive: Path, epoch: int) -> None:
     """Sorted, with one date, one owner and two modes, so that the same files always give the same bytes."""
     with (
         open(archive, "wb") as raw,
-        gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=9, mtime=epoch) as packed,
+        gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=6, mtime=epoch) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar,
     ):
         for path in [stage, *sorted(stage.rglob("*"))]:

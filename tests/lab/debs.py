@@ -41,6 +41,7 @@ WANTED = (
     "postgresql-15",
     "postgresql-client-15",
     "sockperf",
+    "systemd",
     "systemd-resolved",
     "tcpdump",
     "util-linux",

@@ -6,6 +6,7 @@ else. A host of the lab enters it with chroot, so it keeps that host's network.
 
 from __future__ import annotations
 
+import functools
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,8 +25,9 @@ FEDORA_BUNDLE = "etc/pki/tls/certs/ca-bundle.crt"
 _NSSWITCH = "passwd: files systemd\ngroup: files systemd\nhosts: mymachines resolve [!UNAVAIL=return] files dns\n"
 
 
+@functools.cache
 def build() -> None:
-    """Runs `./dev dist` on the binaries under test."""
+    """Runs `./dev dist` on the binaries under test, once in a test run."""
     made = subprocess.run([REPO / "tools" / "dist"], capture_output=True, text=True, check=False)
     if made.returncode != 0:
         raise LabError(f"tools/dist failed: {made.stdout}{made.stderr}")

@@ -19,6 +19,7 @@ from lab import packages, services
 from lab.packages import DIST, PARTS, PackagedPostern, Root
 from lab.paths import REPO
 from lab.postern import CLIENT_STATE, SERVER_STATE
+from lab.test_bad_input import EXIT_CODES
 from lab.testbed import Lab, await_true, scratch_run_dir
 
 SIZE_MAX = 25_000_000
@@ -94,9 +95,11 @@ def test_a_package_brings_manual_pages_licences_and_its_texts(world: PackagedPos
 
 
 def test_names_of_users_and_groups_are_found(world: PackagedPostern) -> None:
-    """getgrnam gives the daemon's socket to the group postern; the root has no Debian to ask."""
-    socket = world.roots["client"].path / "run/postern/posternd.sock"
-    assert world.laptop.output("stat", "-c", "%a %g", str(socket)) == "660 992"
+    """The daemon knows the members of the group postern by getgrnam; the root has no Debian to ask."""
+    root = str(world.roots["client"].path)
+    for group, code in ((992, 0), (1000, EXIT_CODES["NotPermitted"])):
+        connect = ["chroot", f"--userspec=1000:{group}", root, "/usr/local/bin/postern", "connect"]
+        assert world.roots["client"].host.run(*connect, check=False).returncode == code
 
 
 def test_a_killed_daemon_leaves_the_resolver_as_it_was(world: PackagedPostern) -> None:

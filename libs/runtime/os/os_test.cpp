@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -8,6 +10,7 @@
 #include "runtime/os/idle_memory.hpp"
 #include "runtime/os/limits.hpp"
 #include "runtime/os/log.hpp"
+#include "runtime/os/notify.hpp"
 #include "runtime/os/process.hpp"
 #include "runtime/os/random.hpp"
 
@@ -186,6 +189,31 @@ TEST(IdleMemory, GivesMemoryBackOnceAndOnlyAfterABurst) {
   EXPECT_TRUE(memory.observe(now, moved + 100));
   EXPECT_FALSE(memory.next_timeout());
   EXPECT_FALSE(memory.observe(now + IdleMemory::kQuietTime, moved + 200));
+}
+
+TEST(Notify, TellsTheServiceManagerOnceAndNobodyWhereThereIsNone) {
+  const std::string name = "@postern-notify-" + std::to_string(getpid());
+  const int manager = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  name.copy(address.sun_path, sizeof address.sun_path);
+  address.sun_path[0] = '\0';
+  const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size());
+  ASSERT_EQ(0, bind(manager, reinterpret_cast<const sockaddr*>(&address), size));
+  char heard[64]{};
+  for (const std::string& other : {std::string("relative"), std::string("/"), "@" + std::string(200, 'x')}) {
+    setenv("NOTIFY_SOCKET", other.c_str(), 1);
+    notify_ready();
+  }
+  unsetenv("NOTIFY_SOCKET");
+  notify_ready();
+  EXPECT_EQ(-1, recv(manager, heard, sizeof heard, 0));
+  setenv("NOTIFY_SOCKET", name.c_str(), 1);
+  notify_ready();
+  unsetenv("NOTIFY_SOCKET");
+  EXPECT_EQ(7, recv(manager, heard, sizeof heard, 0));
+  EXPECT_STREQ("READY=1", heard);
+  close(manager);
 }
 
 TEST(Limits, OpenFilesAreRaisedToTheHardLimit) {

@@ -6,6 +6,8 @@
 
 #include <filesystem>
 
+#include "runtime/os/notify.hpp"
+
 namespace postern::client {
 
 namespace {
@@ -93,6 +95,7 @@ std::expected<void, Problem> Daemon::run() {
   dns_.emplace(loop_, journal_, owner_, config_.resolv_conf,
                [this](DnsReport report) { handle_dns(std::move(report)); });
   loop_.add_participant(*this);
+  runtime::notify_ready();
   log_.info("posternd has started", {{"version", config_.version}});
   if (sign_in_ && !sign_in_->paused) connect();
   loop_.run();

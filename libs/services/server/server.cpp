@@ -8,6 +8,7 @@
 #include "runtime/loop/event_loop.hpp"
 #include "runtime/os/files.hpp"
 #include "runtime/os/limits.hpp"
+#include "runtime/os/notify.hpp"
 #include "runtime/os/random.hpp"
 #include "runtime/store/master_key.hpp"
 #include "services/server/admin_service.hpp"
@@ -139,6 +140,7 @@ class Server {
     std::signal(SIGPIPE, SIG_IGN);
     loop_.on_signals({SIGTERM, SIGINT, SIGHUP},
                      [this, &reread](int number) { number == SIGHUP ? reload(reread) : stop(); });
+    runtime::notify_ready();
     log_.info("The server is ready",
               {{"network", state_.network.slug}, {"url", state_.network.url}, {"listen", options_.listen.to_string()}});
     loop_.run();
