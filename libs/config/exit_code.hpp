@@ -46,7 +46,7 @@ inline constexpr std::array kExitCodes{
     ExitCodeMeaning{ExitCode::NotPermitted, "not permitted",
                     "A permission is missing: files, a socket, CAP_NET_ADMIN, or the TUN device."},
     ExitCodeMeaning{ExitCode::StateUnusable, "state unusable",
-                    "The state is missing, unreadable, locked, damaged, or was written by a newer version."},
+                    "The state is missing, damaged, without space, or was written by a newer version."},
     ExitCodeMeaning{ExitCode::AlreadyRunning, "already running",
                     "Another instance runs with the same state or socket."},
     ExitCodeMeaning{ExitCode::WrongNetwork, "wrong network", "The server belongs to another Network than configured."},

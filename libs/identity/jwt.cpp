@@ -6,6 +6,9 @@ namespace postern::identity {
 
 namespace {
 
+/// RFC 7518 §3.4: the two numbers of ES256.
+constexpr std::size_t kSignatureSize = 64;
+
 struct Parts {
   std::string_view signed_part;
   json::Value header;
@@ -84,6 +87,9 @@ std::expected<json::Value, TokenError> verify_jwt(std::string_view jwt, std::str
 std::expected<json::Value, TokenError> read_jwt_unverified(std::string_view jwt, std::string_view type) {
   const auto parts = split(jwt);
   if (!parts) return std::unexpected(parts.error());
+  // A token that was cut off or has something hanging on is told from a whole one without any key.
+  const auto signature = from_base64url(parts->signature);
+  if (!signature || signature->size() != kSignatureSize) return std::unexpected(TokenError::Malformed);
   if (const auto header = check_header(parts->header, type); !header) return std::unexpected(header.error());
   return decode_object(parts->payload);
 }

@@ -39,7 +39,15 @@ std::expected<void, StoreError> prepare_file(const fs::path& file, OpenMode mode
       return refuse(StoreErrorKind::ReadOnly,
                     name + " cannot be written by this user: run as its owner, on a writable file system");
     }
+    // SQLite takes an empty file for a new database; one that should have something in it has lost it.
+    if (mode == OpenMode::Existing && fs::file_size(file, error) == 0) {
+      return refuse(StoreErrorKind::Corrupt, name + " is empty: bring back a backup");
+    }
     return {};
+  }
+  if (status.type() == fs::file_type::none) {
+    return refuse(StoreErrorKind::Unreadable,
+                  name + " cannot be looked at: " + error.message() + "; run as the owner of its folder");
   }
   if (mode == OpenMode::Existing) {
     return refuse(StoreErrorKind::NotFound, "there is no database " + name + ": run `postern-server init` first");
@@ -102,6 +110,13 @@ FlowLogEntry flow_of(const Row& row) {
   return entry;
 }
 
+/// Whether not even a page of the database would fit any more.
+bool is_full(const fs::path& folder) {
+  std::error_code error;
+  const fs::space_info space = fs::space(folder, error);
+  return !error && space.available < 64 * 1024;
+}
+
 std::uint64_t upper_bound_of(std::uint64_t before) {
   constexpr auto kMax = static_cast<std::uint64_t>(INT64_MAX);
   return before == 0 || before > kMax ? kMax : before;
@@ -111,6 +126,9 @@ std::uint64_t upper_bound_of(std::uint64_t before) {
 
 StoreError store_error(const fs::path& file, const Database::Failure& failure) {
   const std::string name = file.string();
+  const auto full = [&name] {
+    return StoreError{StoreErrorKind::Full, "there is no space left for " + name + ": make room and try again"};
+  };
   switch (failure.code & 0xff) {
     case SQLITE_NOTADB:
       return {StoreErrorKind::Corrupt,
@@ -127,9 +145,13 @@ StoreError store_error(const fs::path& file, const Database::Failure& failure) {
     case SQLITE_AUTH:
       return {StoreErrorKind::Unreadable, name + " cannot be opened: look at its owner, its mode and its folder"};
     case SQLITE_FULL:
-      return {StoreErrorKind::Full, "there is no space left for " + name + ": make room and try again"};
+      return full();
     case SQLITE_CONSTRAINT:
       return {StoreErrorKind::Conflict, "the change contradicts what is stored (" + failure.text + ")"};
+    case SQLITE_IOERR:
+      // What lies beside the database (its log, its index in shared memory) does not say so itself.
+      if (is_full(file.parent_path())) return full();
+      [[fallthrough]];
     default:
       return {StoreErrorKind::Io, name + " could not be used: " + failure.text};
   }

@@ -15,6 +15,7 @@ using config::Option;
 using config::ValueKind;
 
 constexpr const char* kApiEndpoint = "/run/postern-connector/connector.sock";
+constexpr std::string_view kBlanks = " \t\r\n";
 constexpr std::size_t kTokenFileMax = identity::kTokenSizeMax + 16;
 
 /// The names of a variable in both spellings, and older ones.
@@ -137,11 +138,32 @@ std::unexpected<Failure> fail(ExitCode code, std::string message) {
   return std::unexpected(Failure{code, std::move(message)});
 }
 
+/// What somebody meant who copied a value with the blanks or line ends around it, or with the quotes of a shell, which
+/// container engines take for a part of the value.
+std::string_view unwrapped(std::string_view text) {
+  const auto trim = [&text] {
+    const std::size_t first = text.find_first_not_of(kBlanks);
+    text = first == std::string_view::npos ? std::string_view() : text.substr(first);
+    text = text.substr(0, text.find_last_not_of(kBlanks) + 1);
+  };
+  trim();
+  const bool is_quoted =
+      text.size() >= 2 && text.front() == text.back() && (text.front() == '"' || text.front() == '\'');
+  if (is_quoted) {
+    text = text.substr(1, text.size() - 2);
+    trim();
+  }
+  return text;
+}
+
 /// The value of `name`, or what stands in the file of `name`-file.
 std::expected<std::string, Failure> secret(const config::Settings& values, const std::string& name) {
   std::string text = values.text(name);
   const std::string file = values.text(name + "-file");
-  if (text.empty() && !file.empty()) {
+  if (!text.empty() && !file.empty()) {
+    return fail(ExitCode::Usage, name + " and " + name + "-file are both given; keep one of them");
+  }
+  if (!file.empty()) {
     auto read = runtime::read_text_file(file, kTokenFileMax);
     if (!read) {
       const bool forbidden = read.error().kind == runtime::FileErrorKind::NoPermission;
@@ -149,10 +171,11 @@ std::expected<std::string, Failure> secret(const config::Settings& values, const
     }
     text = std::move(*read);
   }
-  const auto blank = [](char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; };
-  while (!text.empty() && blank(text.back())) text.pop_back();
-  while (!text.empty() && blank(text.front())) text.erase(text.begin());
-  return text;
+  const std::string_view meant = unwrapped(text);
+  if (meant.find_first_of(kBlanks) != std::string_view::npos) {
+    return fail(ExitCode::BadToken, "the " + name + " has a blank or a line end inside; copy it again, as one line");
+  }
+  return std::string(meant);
 }
 
 std::expected<identity::AccessToken, Failure> read_token(const config::Settings& values) {
@@ -193,7 +216,7 @@ std::string_view host_of(std::string_view text) {
 }
 
 std::expected<void, Failure> locate(const config::Settings& values, ConnectorSettings& settings) {
-  const std::string network = values.text("network");
+  const std::string network(unwrapped(values.text("network")));
   if (!network.empty() && !network_agrees(network, settings.token)) {
     return fail(ExitCode::WrongNetwork, "the access token belongs to the network \"" + settings.token.network +
                                             "\", not to \"" + network +

@@ -120,9 +120,33 @@ TEST_F(SettingsTest, BadTokensAreToldFromMissingOnes) {
   EXPECT_NE(std::string::npos, make().error().message.find("POSTERN_REFRESH_TOKEN"));
 }
 
+TEST_F(SettingsTest, TokensAreUnderstoodWithWhatCopyingLeavesAroundThem) {
+  for (const char* around : {"\"*\"", "'*'", "  *\n", "*\r\n", " \" * \"\t"}) {
+    for (const auto& [name, token] :
+         {std::pair("POSTERN_ACCESS_TOKEN", access_), std::pair("POSTERN_REFRESH_TOKEN", refresh_)}) {
+      std::string value = around;
+      value.replace(value.find('*'), 1, token);
+      EXPECT_EQ(ExitCode::Ok, code_with(name, value)) << around;
+    }
+  }
+  EXPECT_EQ(ExitCode::Ok, code_with("POSTERN_NETWORK", "\"home\"\n"));
+}
+
+TEST_F(SettingsTest, TokensThatWereTornApartSaySo) {
+  std::string torn = access_;
+  torn.insert(40, "\n");
+  EXPECT_EQ(ExitCode::BadToken, code_with("POSTERN_ACCESS_TOKEN", torn));
+  EXPECT_NE(std::string::npos, make().error().message.find("one line"));
+  for (const std::string& bad : {"\"" + access_, access_ + "'", "\"\"" + access_ + "\"\""}) {
+    EXPECT_EQ(ExitCode::BadToken, code_with("POSTERN_ACCESS_TOKEN", bad));
+  }
+  EXPECT_EQ(ExitCode::Usage, code_with("POSTERN_ACCESS_TOKEN", "\" \"")) << "nothing is a missing token";
+}
+
 TEST_F(SettingsTest, TokensMayStandInFiles) {
   const std::string path = testing::TempDir() + "/postern-token-" + std::to_string(getpid());
   ASSERT_TRUE(runtime::write_file_atomic(path, as_bytes(access_ + "\n"), 0600));
+  EXPECT_EQ(ExitCode::Usage, code_with("POSTERN_ACCESS_TOKEN_FILE", path)) << "both are given";
   variables_.erase("POSTERN_ACCESS_TOKEN");
   EXPECT_EQ(ExitCode::Ok, code_with("POSTERN_ACCESS_TOKEN_FILE", path));
   unlink(path.c_str());

@@ -30,11 +30,11 @@ ServerError to_server_error(const runtime::StoreError& error) {
     case Kind::Corrupt:
     case Kind::NewerVersion:
     case Kind::Migration:
+    case Kind::Full:
       return {ExitCode::StateUnusable, error.message};
     case Kind::Exists:
     case Kind::Conflict:
       return {ExitCode::Conflict, error.message};
-    case Kind::Full:
     case Kind::Io:
       break;
   }
