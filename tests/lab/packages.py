@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .authority import Authority
 from .paths import REPO
 from .postern import CONNECTOR_USER, PROGRAMS, Postern
 from .testbed import Host, Lab, LabError
+from .topology import SERVER_NAME
 
 DIST = REPO / "build" / "dist"
 PARTS = {"server": "server", "connector": "connector", "client": "laptop"}
@@ -110,7 +112,11 @@ class RootedHost(Host):
 
 
 class PackagedPostern(Postern):
-    """Server, connector and client from their packages, each in a root of its own."""
+    """Server, connector and client from their packages, each in a root of its own.
+
+    Hosts without a C library are also those whose server has a public certificate and a name: then names and the list
+    of authorities have to be found without the distribution's help.
+    """
 
     def __init__(self, lab: Lab, libc: bool) -> None:
         super().__init__(lab)
@@ -121,8 +127,24 @@ class PackagedPostern(Postern):
             (self.roots[root].path / "run" / folder).mkdir()
         own = f"{self.roots['connector'].path}/run/postern-connector"
         self.connector.run("chown", "{}:{}".format(*CONNECTOR_USER), own)
+        if not libc:
+            self._use_public_certificate()
         # What the daemon writes inside is what applications on the laptop read.
         self.laptop.run("ln", "-sf", f"{self.roots['client'].path}/etc/resolv.conf", "/etc/resolv.conf")
+
+    def _use_public_certificate(self) -> None:
+        """On the hosts the list of authorities is where Fedora has it, and nowhere else."""
+        authority = Authority(self.lab)
+        authority.be_trusted(self.lab, "laptop")  # the browser is the lab's
+        for part in ("connector", "client"):
+            bundle = self.roots[part].path / FEDORA_BUNDLE
+            bundle.parent.mkdir(parents=True)
+            bundle.write_text(authority.pem, "ascii")
+        self.server_place = ("--domain", SERVER_NAME)
+        for option, made in zip(("--certificate", "--key"), authority.issue("live", SERVER_NAME), strict=True):
+            inside = f"/tmp/live{option}"
+            self.server.run("install", "-m", "600", made, f"{self.roots['server'].path}{inside}")
+            self.serve_options += (option, inside)
 
     def install(self, part: str, *options: str) -> str:
         folder = self.roots[part].unpack(part)

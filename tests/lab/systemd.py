@@ -6,6 +6,7 @@ machine's own units only targets and the journal are there. Needs a writable cgr
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from typing import Any
 
@@ -34,7 +35,7 @@ mkdir -p /usr/local/bin
 rm -rf /etc/systemd/system/* /etc/fstab
 echo "$1" > /etc/machine-id
 mount -t cgroup2 none /run/cgroup
-rmdir /run/cgroup/postern-lab-*/*/* /run/cgroup/postern-lab-*/* /run/cgroup/postern-lab-* 2>/dev/null || true
+find /run/cgroup/postern-lab-* -depth -type d -exec rmdir {{}} \\; 2>/dev/null || true  # of labs that were killed
 mkdir -p /run/cgroup/postern-lab-$1
 """
 # /dev/shm is where the lab keeps its hosts' disks, and what RemoveIPC= of a unit clears of its user's files.
@@ -54,9 +55,9 @@ class SystemdHost(Host):
     def __init__(self, lab: Lab, name: str) -> None:
         super().__init__(lab, name)
         self._outside = lab.host(name)
-        identity = f"{lab.nonce[:20]}{sum(name.encode()):012x}"[:32]
-        self._outside.run("sh", "-c", _PREPARE, "sh", identity)
-        starter = self._outside.spawn(f"systemd-{name}", "sh", "-c", _START, "sh", identity)
+        self._identity = f"{lab.nonce[:20]}{sum(name.encode()):012x}"
+        self._outside.run("sh", "-c", _PREPARE, "sh", self._identity)
+        starter = self._outside.spawn(f"systemd-{name}", "sh", "-c", _START, "sh", self._identity)
         children = f"/proc/{starter}/task/{starter}/children"
         look = ["sh", "-c", f"cat {children}"]
         self._init = await_true("systemd has started", lambda: self._outside.output(*look), READY_SECONDS)
@@ -68,6 +69,13 @@ class SystemdHost(Host):
 
     def popen(self, *argv: str, **options: Any) -> subprocess.Popen[str]:
         return super().popen(*self._inside(argv), **options)
+
+    def power_off(self) -> None:
+        """Ends everything at once and leaves no control group behind on the machine."""
+        self.lab.stop(f"systemd-{self.name}", signal.SIGKILL)
+        group = f"/run/cgroup/postern-lab-{self._identity}"
+        remove = ["sh", "-c", f"find {group} -depth -type d -exec rmdir {{}} \\; ; ! test -d {group}"]
+        await_true("its processes are gone", lambda: self._outside.run(*remove, check=False).returncode == 0, 10)
 
     def log_of(self, unit: str) -> str:
         return self.output("journalctl", "--no-pager", "-o", "cat", "-u", unit)

@@ -79,6 +79,8 @@ def followed(request: pytest.FixtureRequest) -> Iterator[Followed]:
                 continue
             reader.follow(block)
         yield world
+        for host in hosts.values():
+            host.power_off()
     finally:
         lab.down()
         if not request.session.testsfailed:
