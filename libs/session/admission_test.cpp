@@ -82,5 +82,31 @@ TEST(Admission, DropsInitialsBeyondTheRateOfADevice) {
   EXPECT_LE(pair.connector.count<Established>(), 5U);
 }
 
+TEST(Admission, AFloodOfInitialsFromAValidDeviceLeavesItsOtherSessionWorking) {
+  PairOptions options;
+  options.client_limits.half_open_max = 4096;  // the attacker's own bounds are no defence
+  Pair pair(options);
+  pair.establish();
+  (void)pair.client.endpoint.open_stream(pair.session);
+  const StreamId stream = *pair.client.endpoint.open_stream(pair.session);
+  std::size_t received = 0;
+  for (std::size_t i = 1; i <= 1000; ++i) {  // 10 000 in a second
+    ASSERT_TRUE(pair.client.endpoint.connect(pair.now, pair.request()));
+    ASSERT_TRUE(pair.client.endpoint.write(pair.session, stream, pair.client.pool.copy(Bytes(100, 7))));
+    pair.run_for(100us);
+    while (true) {
+      const Slice slice = pair.connector.endpoint.read(pair.peer_session, stream);
+      if (slice.empty()) break;
+      received += slice.size();
+      pair.connector.endpoint.consume(pair.peer_session, stream, slice.size());
+    }
+  }
+  pair.run_for(100ms);
+  EXPECT_GE(received, 90'000U) << "what the old session says arrives during the flood";
+  EXPECT_GE(pair.connector.dropped(DropReason::HandshakeLimit), 990U);
+  EXPECT_LE(pair.connector.count<Established>(), 6U);
+  EXPECT_GT(pair.client.endpoint.writable(pair.session, stream), 0U) << "the flood displaced only what it made itself";
+}
+
 }  // namespace
 }  // namespace postern::session

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <tuple>
 #include <unordered_map>
 #include <vector>
 
@@ -18,6 +19,8 @@ namespace {
 /// While less than this is free in the pool only packets that carry acknowledgements are taken: they free memory.
 constexpr std::size_t kPoolReserve = 1U << 20;
 constexpr std::size_t kAckPacketMax = 256;
+/// DESIGN §5.3: a session that is asked answers sooner than this.
+constexpr Duration kSilent = std::chrono::seconds(3);
 /// Application code of a CONNECTION_CLOSE to a session that its own device has displaced.
 constexpr std::uint64_t kDisplaced = 1;
 
@@ -148,20 +151,24 @@ void Endpoint::Impl::after_input(Connection& connection, ConnectionState before)
   }
 }
 
-/// A device has one session too many: the one that has been silent longest goes.
+/// A device has one session too many: one that has fallen silent goes, and of those the one that has been silent
+/// longest; then one that carries no flow. A device that floods its connector with handshakes only displaces what it
+/// has just made.
 void Endpoint::Impl::displace(const Connection& newcomer) {
-  Connection* silent = nullptr;
+  const auto worth = [this](Connection& connection) {
+    const bool is_heard = now - connection.last_heard() < kSilent;
+    return std::tuple(is_heard, is_heard && connection.streams().carries_flows(), connection.last_heard(),
+                      connection.session());
+  };
+  Connection* least = nullptr;
   for (const auto& [session, connection] : connections_) {
     if (connection.get() == &newcomer || !connection->is_established() || connection->peer() != newcomer.peer())
       continue;
-    if (silent == nullptr || connection->last_heard() < silent->last_heard() ||
-        (connection->last_heard() == silent->last_heard() && session < silent->session())) {
-      silent = connection.get();
-    }
+    if (least == nullptr || worth(*connection) < worth(*least)) least = connection.get();
   }
-  if (silent == nullptr) return;
-  silent->close(now, kDisplaced, "displaced by a newer session of this device");
-  after_input(*silent, ConnectionState::Established);
+  if (least == nullptr) return;
+  least->close(now, kDisplaced, "displaced by a newer session of this device");
+  after_input(*least, ConnectionState::Established);
 }
 
 // --- time and output -----------------------------------------------------------------------------------------------

@@ -69,6 +69,8 @@ class StreamSet {
   void clear();
 
   [[nodiscard]] std::size_t size() const { return streams_.size(); }
+  /// Whether any stream but the control stream is open.
+  [[nodiscard]] bool carries_flows() const { return streams_.size() > (find(kControlStream) != nullptr ? 1U : 0U); }
   [[nodiscard]] bool has_budget() const;
   [[nodiscard]] std::uint64_t packets_lost() const;
 
