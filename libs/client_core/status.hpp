@@ -71,6 +71,24 @@ struct DnsStatus {
   std::vector<std::string> upstream;
 };
 
+/// What the owner of the client has made of this host; `postern doctor` compares it with what is there.
+struct HostStatus {
+  std::string tun;
+  std::string resolver;
+  std::string range_v4;
+  std::string range_v6;
+  std::size_t routes = 0;
+  std::vector<std::string> missing_routes;  ///< wanted, but not there
+};
+
+/// Where this device is enrolled; nothing here is secret.
+struct ServerStatus {
+  std::string host;
+  std::uint16_t port = 0;
+  std::vector<std::string> addresses;
+  std::string root_pin;  ///< base64url; empty: a public certificate
+};
+
 struct ClientStatus {
   ClientState state = ClientState::Offline;
   std::string reason;  ///< one sentence for people, empty when online
@@ -80,6 +98,8 @@ struct ClientStatus {
   std::string device;
   std::vector<ResourceStatus> resources;
   std::vector<SessionStatus> sessions;
+  std::optional<HostStatus> host;  ///< while connected
+  std::optional<ServerStatus> server;
   std::vector<std::string> notes;  ///< what a person should know about this host's network, one sentence each
   std::optional<RelayStatus> relay;
   std::optional<WallTime> lease_expires_at;  ///< the earliest

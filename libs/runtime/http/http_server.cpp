@@ -1,11 +1,14 @@
 #include "runtime/http/http_server.hpp"
 
 #include <array>
+#include <cstdio>
+#include <ctime>
 #include <list>
 #include <map>
 #include <utility>
 
 #include "runtime/http/http_parser.hpp"
+#include "runtime/loop/event_loop.hpp"
 
 namespace postern::runtime {
 namespace {
@@ -14,6 +17,22 @@ constexpr unsigned kRequestsPerConnectionMax = 1000;
 
 HttpResponse refusal(int status, std::string text, HttpHeaders headers = {}) {
   return {.status = status, .body = std::move(text), .headers = std::move(headers)};
+}
+
+/// RFC 9110 §5.6.7: an agent that asks learns how far its clock is off.
+std::string http_date() {
+  const auto now = static_cast<std::time_t>(to_unix_seconds(wall_now()));
+  std::tm parts{};
+  std::array<char, 40> text{};
+  if (::gmtime_r(&now, &parts) == nullptr) return {};
+  // Not strftime's %a and %b: they follow the locale.
+  constexpr std::array kDays = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+  constexpr std::array kMonths = {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+  std::snprintf(text.data(), text.size(), "%s, %02d %s %04d %02d:%02d:%02d GMT",
+                kDays[static_cast<std::size_t>(parts.tm_wday)], parts.tm_mday,
+                kMonths[static_cast<std::size_t>(parts.tm_mon)], parts.tm_year + 1900, parts.tm_hour, parts.tm_min,
+                parts.tm_sec);
+  return text.data();
 }
 
 class HttpConnection;
@@ -113,7 +132,9 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
 
   void write(const HttpResponse& response) {
     if (!stream_) return;
-    outgoing_ = serialize_response(response, keep_alive_, head_only_);
+    HttpResponse dated = response;
+    dated.headers.emplace_back("Date", http_date());
+    outgoing_ = serialize_response(dated, keep_alive_, head_only_);
     written_ = 0;
     arm(config_.write_max);
     write_some();

@@ -8,6 +8,7 @@
 #include <ostream>
 
 #include "config/exit_code.hpp"
+#include "services/client/cli_doctor.hpp"
 #include "services/client/cli_explain.hpp"
 #include "services/client/cli_text.hpp"
 #include "services/client/daemon_line.hpp"
@@ -166,6 +167,7 @@ int dispatch(const CliWorld& world, const config::Settings& settings, const std:
   if (name == "status") return run_status(world, settings);
   if (name == "resources") return run_simple(world, settings, RequestType::Resources);
   if (name == "explain") return run_explain(world, settings);
+  if (name == "doctor") return run_doctor(world, settings);
   if (name == "login") return run_login(world, settings);
   if (name == "logout") return run_simple(world, settings, RequestType::Logout);
   if (name == "connect") return run_simple(world, settings, RequestType::Connect);
@@ -192,6 +194,14 @@ config::Program cli_program(const std::string& version) {
                                     {switch_option("json", "As JSON.")});
   explain.arguments = {{"HOST[:PORT]", "A name or an address, IPv6 in brackets.", config::Presence::Required},
                        {"PORT", "The port, where it does not stand behind HOST.", config::Presence::Optional}};
+  config::Option state = text_option("state", "The daemon's state folder, for what it does not say itself.", "DIR");
+  state.default_value = "/var/lib/postern";
+  state.environment = {"POSTERN_STATE"};
+  config::Command doctor =
+      command("doctor", "Checks daemon, server, clock, DNS, routes and TUN, and names the fix for what is wrong.",
+              {switch_option("json", "As JSON."), std::move(state)});
+  doctor.arguments = {
+      {"URL", "A server to check instead of the one that this device belongs to.", config::Presence::Optional}};
   program.commands = {
       std::move(login),
       command("logout", "Signs out and removes this device from the server."),
@@ -204,6 +214,7 @@ config::Program cli_program(const std::string& version) {
                              "online or paused."),
                switch_option("watch", "Again at each change, until Ctrl-C.")}),
       std::move(explain),
+      std::move(doctor),
       command("resources", "Lists the resources that you may reach.", {switch_option("json", "As JSON.")}),
       command("version", "Shows the versions of this program and of the daemon."),
       command("help", "Shows this text.")};

@@ -196,6 +196,11 @@ void Daemon::handle_dns(DnsReport report) {
 
 ClientStatus Daemon::status() const {
   ClientStatus status = connection_status();
+  if (sign_in_) {
+    const auto& server = sign_in_->server;
+    const auto& pin = sign_in_->trust.root_pin;
+    status.server = ServerStatus{server.host, server.port, server.fixed_addresses, pin ? to_base64url(*pin) : ""};
+  }
   status.dns.manager = to_string(dns_report_.manager);
   status.dns.state = to_string(dns_report_.state);
   status.dns.reason = dns_report_.reason;

@@ -110,10 +110,20 @@ void Engine::stop() {
   if (!restored) parts_.log.error("DNS could not be put back: " + restored.error());
 }
 
-ClientStatus Engine::status() const {
+ClientStatus Engine::status() {
   ClientStatus status = client_.status(runtime::monotonic_now());
-  status.notes = client_.route_notes(host_facts());
   status.dns.domains = client_.is_loaded() ? client_.routing_domains().domains.size() : 0;
+  const HostFacts facts = host_facts();
+  status.notes = client_.route_notes(facts);
+  const auto& network = client_.network();
+  HostStatus& host = status.host.emplace();
+  host.tun = config_.tun_name;
+  host.resolver = network.resolver(IpFamily::V4).to_string();
+  host.range_v4 = network.v4.to_string();
+  host.range_v6 = network.v6.to_string();
+  const RoutePlan plan = plan_routes(client_.route_request(facts));
+  host.routes = plan.routes.size();
+  for (const IpPrefix& route : tun_.missing(routing_, plan)) host.missing_routes.push_back(route.to_string());
   return status;
 }
 

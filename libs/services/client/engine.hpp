@@ -65,7 +65,8 @@ class Engine final : public runtime::TurnParticipant {
                                                                              Ended ended);
   ~Engine() override;
 
-  [[nodiscard]] ClientStatus status() const;
+  /// Also looks at the kernel's routes.
+  [[nodiscard]] ClientStatus status();
   [[nodiscard]] Explanation explain(const Destination& destination) const;
   [[nodiscard]] std::size_t route_count() const { return tun_.routes().size(); }
   /// What the keeper found.

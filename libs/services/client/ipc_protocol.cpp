@@ -115,6 +115,18 @@ json dns_json(const DnsStatus& dns) {
       {"split", dns.routes_by_domain}, {"domains", dns.domains}, {"upstream", dns.upstream}};
 }
 
+json host_json(const std::optional<HostStatus>& host) {
+  if (!host) return nullptr;
+  return {{"tun", host->tun},           {"resolver", host->resolver}, {"range_v4", host->range_v4},
+          {"range_v6", host->range_v6}, {"routes", host->routes},     {"missing_routes", host->missing_routes}};
+}
+
+json server_json(const std::optional<ServerStatus>& server) {
+  if (!server) return nullptr;
+  return {
+      {"host", server->host}, {"port", server->port}, {"addresses", server->addresses}, {"root_pin", server->root_pin}};
+}
+
 json status_json(const ClientStatus& status) {
   return {
       {"state", to_string(status.state)},
@@ -129,6 +141,8 @@ json status_json(const ClientStatus& status) {
       {"resources", resources_json(status)},
       {"sessions", sessions_json(status)},
       {"notes", status.notes},
+      {"host", host_json(status.host)},
+      {"server", server_json(status.server)},
       {"flows", status.flows},
       {"flows_opened", status.flows_opened},
       {"drops", status.drops}};

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "runtime/http/https_request.hpp"
 #include "runtime/udp/socket_address.hpp"
 #include "services/client/json_fields.hpp"
 
@@ -45,19 +46,19 @@ struct Reply {
   nlohmann::json json;
 };
 
-std::expected<Reply, std::string> post(const ServerTarget& to, std::string_view path, const std::string& body) {
-  const auto response = runtime::https_request(to.server, to.trust, "POST", path, body, kFormType, kRequestTime);
+std::expected<Reply, runtime::ConnectError> post(const ServerTarget& to, std::string_view path,
+                                                 const std::string& body) {
+  const runtime::OutgoingRequest request{.method = "POST", .target = path, .body = body, .content_type = kFormType};
+  const auto response = runtime::https_exchange(to.server, to.trust, request, kRequestTime);
   if (!response) return std::unexpected(response.error());
   return Reply{response->status, nlohmann::json::parse(response->body, nullptr, false)};
 }
 
-/// The request failed before there was an answer. https_request() gives a sentence; a pin or certificate that does not
-/// match is told apart because a person must not just try again.
-Problem transport_problem(const std::string& text) {
-  for (const std::string_view word : {"certificate", "pin", "trust", "promised"}) {
-    if (text.find(word) != std::string::npos) return {ExitCode::ServerNotTrusted, text};
-  }
-  return {ExitCode::Unreachable, text};
+/// The request failed before there was an answer. A server that is not the promised one is told apart, because a person
+/// must not just try again.
+Problem transport_problem(const runtime::ConnectError& error) {
+  const bool is_distrust = error.kind == runtime::ConnectError::Kind::NotTrusted;
+  return {is_distrust ? ExitCode::ServerNotTrusted : ExitCode::Unreachable, error.message};
 }
 
 Problem refusal(const Reply& reply, const std::string& what) {
@@ -239,7 +240,7 @@ void SignInWorker::start_sign_out(SignIn sign_in, identity::PrivateKey key, std:
                               form({{"device_key", to_base64url(key.public_key().spki())},
                                     {"nonce", text},
                                     {"signature", sign(key, "postern-logout-v1" + text)}}));
-      if (!reply) failure = reply.error();
+      if (!reply) failure = reply.error().message;
       if (reply && reply->status != 200) failure = refusal(*reply, "to sign out").text;
     }
     deliver(

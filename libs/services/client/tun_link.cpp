@@ -64,6 +64,21 @@ std::expected<TunLink, Problem> TunLink::open(const std::string& name, const res
   return link;
 }
 
+std::vector<IpPrefix> TunLink::missing(runtime::Routing& routing, const RoutePlan& plan) const {
+  const auto present = routing.list_routes();
+  if (!present) return {};
+  std::set<IpPrefix> ours;
+  for (const auto& route : *present) {
+    if (route.interface_index == device_.index()) ours.insert(route.destination);
+  }
+  std::vector<IpPrefix> missing;
+  for (const IpPrefix& route : plan.routes) {
+    const bool is_possible = route.address().is_v4() || has_ipv6_;
+    if (is_possible && !ours.contains(route)) missing.push_back(route);
+  }
+  return missing;
+}
+
 void TunLink::apply(runtime::Routing& routing, const RoutePlan& plan, runtime::Logger& log) {
   for (auto route = routes_.begin(); route != routes_.end();) {
     if (plan.routes.contains(*route)) {

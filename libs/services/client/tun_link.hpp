@@ -35,6 +35,8 @@ class TunLink {
   /// Adds what is missing and removes what is no longer planned; a route that the kernel refuses is logged once.
   void apply(runtime::Routing& routing, const RoutePlan& plan, runtime::Logger& log);
   [[nodiscard]] const std::set<IpPrefix>& routes() const { return routes_; }
+  /// What of the plan the kernel does not have now, whoever removed or refused it.
+  [[nodiscard]] std::vector<IpPrefix> missing(runtime::Routing& routing, const RoutePlan& plan) const;
 
  private:
   explicit TunLink(runtime::TunDevice device) : device_(std::move(device)) {}
