@@ -127,6 +127,8 @@ class Client {
   /// True once the controller has said what there is.
   [[nodiscard]] bool is_loaded() const { return directory_.is_loaded(); }
 
+  /// Since when the controller is away; nothing while it is there, or before the first attempt has failed.
+  [[nodiscard]] std::optional<Instant> controller_lost_at() const { return control_lost_at_; }
   // --- state ---------------------------------------------------------------------------------------------------------
   [[nodiscard]] std::vector<IpPrefix> wanted_routes() const;
   /// What a host's resolver that routes by domain has to send to us; not the server's own name, unless it is below one.

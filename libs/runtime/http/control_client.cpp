@@ -100,6 +100,11 @@ class ControlClient::Impl {
 
   void set_known_version(std::uint64_t version) { known_version_ = version; }
 
+  void set_addresses(std::vector<std::string> addresses) {
+    loop_.post(
+        [this, addresses = std::move(addresses)]() mutable { config_.server.fixed_addresses = std::move(addresses); });
+  }
+
   void reconnect_now() {
     loop_.post([this] {
       if (!waiting_) return;
@@ -286,6 +291,9 @@ void ControlClient::send(const wire::AgentMessage& message) {
 }
 void ControlClient::set_known_version(std::uint64_t version) {
   impl_->set_known_version(version);
+}
+void ControlClient::set_addresses(std::vector<std::string> addresses) {
+  impl_->set_addresses(std::move(addresses));
 }
 void ControlClient::reconnect_now() {
   impl_->reconnect_now();

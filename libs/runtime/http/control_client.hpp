@@ -66,6 +66,8 @@ class ControlClient {
   void send(const wire::AgentMessage& message);
   /// The version of the last update held; named in the next Authenticate.
   void set_known_version(std::uint64_t version);
+  /// Replaces ServerAddress::fixed_addresses, from the next attempt on.
+  void set_addresses(std::vector<std::string> addresses);
   /// Tries again at once when it is waiting (the network has changed).
   void reconnect_now();
 

@@ -21,6 +21,10 @@ constexpr Duration kWatchInterval = std::chrono::milliseconds(500);
 /// With addresses from last time at hand, a slow resolver is not waited for longer.
 constexpr Duration kLookUpMax = std::chrono::seconds(3);
 
+/// So long the controller is away before its name is looked up again, and so long between two look-ups.
+constexpr Duration kAwayBeforeLookUp = std::chrono::seconds(10);
+constexpr Duration kLookUpAgain = std::chrono::seconds(30);
+
 constexpr const char* kNotSignedIn = "nobody is signed in on this device: run `postern login URL`";
 
 std::string device_name() {
@@ -56,7 +60,9 @@ std::expected<void, Problem> Daemon::prepare() {
     return std::unexpected(Problem{in_use ? ExitCode::AlreadyRunning : ExitCode::StateUnusable,
                                    in_use ? "another posternd runs with the state folder " + store_.directory() +
                                                 ": stop it, or give this one another --state"
-                                          : lock.error().text});
+                                          : lock.error().text +
+                                                ": make the state folder writable for posternd, or name another one "
+                                                "with --state"});
   }
   lock_ = std::move(*lock);
   const auto stale = journal_.play_back(std::nullopt);
@@ -151,6 +157,34 @@ void Daemon::handle_looked_up(const std::vector<std::string>& addresses) {
     (void)store_.save_sign_in(*sign_in_);
   }
   start_engine();
+}
+
+/// The server may have moved: while its controller is away, its name is looked up again. By way of our own resolver, if
+/// that is installed; it passes the server's name on.
+void Daemon::look_again(Instant now) {
+  if (!engine_ || looks_again_ || (next_look_up_ && now < *next_look_up_)) return;
+  if (IpAddress::parse(sign_in_->server.host)) return;
+  const auto lost = engine_->controller_lost_at();
+  if (!lost || now - *lost < kAwayBeforeLookUp) return;
+  next_look_up_ = now + kLookUpAgain;
+  looks_again_ = true;
+  if (look_up_.joinable()) look_up_.join();
+  look_up_ = std::thread([this, host = sign_in_->server.host] {
+    const auto addresses = look_up(host);
+    (void)loop_.post([this, host, addresses] { handle_looked_again(host, addresses); });
+  });
+}
+
+void Daemon::handle_looked_again(const std::string& host, const std::vector<std::string>& addresses) {
+  looks_again_ = false;
+  if (!sign_in_ || sign_in_->server.host != host || !engine_ || addresses.empty()) return;
+  // Resolvers give the same addresses in changing order.
+  const auto& held = sign_in_->server.fixed_addresses;
+  if (std::set(addresses.begin(), addresses.end()) == std::set(held.begin(), held.end())) return;
+  sign_in_->server.fixed_addresses = addresses;
+  (void)store_.save_sign_in(*sign_in_);
+  log_.info("The server has moved", {{"address", addresses.front()}});
+  engine_->set_server_addresses(addresses);
 }
 
 void Daemon::start_engine() {
@@ -291,6 +325,7 @@ void Daemon::handle_login(IpcConnection from, const Request& request) {
   }
   auto target = parse_server_target(request.url, request.fingerprint);
   if (!target) return ipc_->send(from, build_error({ExitCode::Usage, target.error()}));
+  if (const auto writable = store_.check_writable(); !writable) return ipc_->send(from, build_error(writable.error()));
   // The same server keeps knowing this device by its key; another one gets a key of its own.
   const bool is_same = sign_in_ && key_ && sign_in_->server.host == target->server.host;
   login_key_ = is_same ? *key_ : identity::PrivateKey::generate(random_);
@@ -306,10 +341,8 @@ void Daemon::handle_signed_in(std::expected<SignIn, Problem> result) {
   if (!login_from_) return;
   const IpcConnection from = *std::exchange(login_from_, std::nullopt);
   if (result) {
-    if (const auto saved = store_.save_key(*login_key_); !saved) result = std::unexpected(saved.error());
-  }
-  if (result) {
-    if (const auto saved = store_.save_sign_in(*result); !saved) result = std::unexpected(saved.error());
+    const auto saved = store_.save_enrolment(*result, *login_key_);
+    if (!saved) result = std::unexpected(saved.error());
   }
   if (!result) return ipc_->send(from, build_error(result.error()));
   stop_engine();
@@ -328,6 +361,9 @@ void Daemon::handle_logout(IpcConnection from) {
     return ipc_->send(from,
                       build_error({ExitCode::Conflict, "a sign-in or sign-out is running: try again in a moment"}));
   }
+  if (const auto forgotten = store_.forget_sign_in(); !forgotten) {
+    return ipc_->send(from, build_error(forgotten.error()));
+  }
   // Before the server is asked, so that its answer does not come through a connection that it ends.
   stop_engine();
   worker_.start_sign_out(*sign_in_, *key_, [this, from](const std::string& failure) {
@@ -335,7 +371,6 @@ void Daemon::handle_logout(IpcConnection from) {
                                                 : "signed out here; the server could not be told (" + failure +
                                                       "): remove the device there"));
   });
-  store_.forget_sign_in();
   sign_in_.reset();
   key_.reset();
   trouble_.clear();
@@ -344,8 +379,9 @@ void Daemon::handle_logout(IpcConnection from) {
 
 void Daemon::handle_connect(IpcConnection from) {
   if (!sign_in_) return ipc_->send(from, build_error({ExitCode::SignInNeeded, kNotSignedIn}));
-  sign_in_->paused = false;
+  const bool was_paused = std::exchange(sign_in_->paused, false);
   const auto saved = store_.save_sign_in(*sign_in_);
+  if (!saved) sign_in_->paused = was_paused;
   if (!saved) return ipc_->send(from, build_error(saved.error()));
   connect();
   if (!trouble_.empty()) return ipc_->send(from, build_error({ExitCode::Failure, trouble_}));
@@ -384,6 +420,7 @@ void Daemon::end_turn(Instant now) {
     look_up_deadline_.reset();
     if (sign_in_ && !sign_in_->paused && !engine_ && !sign_in_->server.fixed_addresses.empty()) start_engine();
   }
+  look_again(now);
   if (retry_at_ && now >= *retry_at_) {
     retry_at_.reset();
     if (sign_in_ && !sign_in_->paused) connect();

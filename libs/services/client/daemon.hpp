@@ -54,6 +54,8 @@ class Daemon final : public runtime::TurnParticipant {
   void handle_ended(const EngineEnded& ended);
   void handle_dns(DnsReport report);
   void handle_looked_up(const std::vector<std::string>& addresses);
+  void look_again(Instant now);
+  void handle_looked_again(const std::string& host, const std::vector<std::string>& addresses);
   [[nodiscard]] ClientStatus status() const;
   [[nodiscard]] ClientStatus connection_status() const;
 
@@ -90,6 +92,8 @@ class Daemon final : public runtime::TurnParticipant {
   std::optional<Instant> retry_at_;
   std::thread look_up_;
   std::optional<Instant> look_up_deadline_;
+  bool looks_again_ = false;
+  std::optional<Instant> next_look_up_;
 
   std::optional<IpcServer> ipc_;
   SignInWorker worker_;

@@ -127,6 +127,13 @@ ClientStatus Engine::status() {
   return status;
 }
 
+void Engine::set_server_addresses(std::vector<std::string> addresses) {
+  control_->set_addresses(addresses);
+  config_.sign_in.server.fixed_addresses = std::move(addresses);
+  routes_dirty_ = true;
+  control_->reconnect_now();
+}
+
 Explanation Engine::explain(const Destination& destination) const {
   return client_.explain(runtime::monotonic_now(), destination, host_facts());
 }

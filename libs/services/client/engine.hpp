@@ -67,6 +67,9 @@ class Engine final : public runtime::TurnParticipant {
 
   /// Also looks at the kernel's routes.
   [[nodiscard]] ClientStatus status();
+  [[nodiscard]] std::optional<Instant> controller_lost_at() const { return client_.controller_lost_at(); }
+  /// The server's name has other addresses now; they are tried at once.
+  void set_server_addresses(std::vector<std::string> addresses);
   [[nodiscard]] Explanation explain(const Destination& destination) const;
   [[nodiscard]] std::size_t route_count() const { return tun_.routes().size(); }
   /// What the keeper found.

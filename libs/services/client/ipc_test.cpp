@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <thread>
@@ -128,6 +129,21 @@ TEST(ServerUrl, TakesEnrolmentUrlsHostsAndFingerprints) {
   EXPECT_FALSE(host->trust.root_pin);
   EXPECT_EQ(parse_server_target("https://[2001:db8::1]/", to_hex(Digest{9}))->trust.root_pin, Digest{9});
   EXPECT_EQ(parse_server_target("https://[2001:db8::1]:444/", "")->server.host, "2001:db8::1");
+}
+
+TEST(ServerUrl, TakesWhatCopyingLeavesAroundAUrlAndRefusesWhatIsInsideIt) {
+  const std::string pin = to_base64url(Digest{1});
+  const std::string url = "https://host/#ca=" + pin;
+  for (const std::string& around : {"\"" + url + "\"", "'" + url + "'", " " + url + "\r\n", "\" " + url + " \"\n"}) {
+    const auto target = parse_server_target(around, "\n" + to_hex(Digest{1}) + " ");
+    ASSERT_TRUE(target) << around << ": " << target.error();
+    EXPECT_EQ(target->trust.root_pin, Digest{1});
+    EXPECT_EQ(target->server.host, "host");
+  }
+  for (const std::string& bad : {"\"" + url, "https://ho\nst/#ca=" + pin, "https://host/#ca=" + pin.substr(1) + "\"",
+                                 std::string("https://ho\"st/"), std::string("\"\"")}) {
+    EXPECT_FALSE(parse_server_target(bad, "")) << bad;
+  }
 }
 
 TEST(ServerUrl, RefusesWhatCannotBeTrustedOrUnderstood) {
@@ -305,6 +321,39 @@ TEST_F(IpcTest, StateComesBackAsItWasSaved) {
   EXPECT_TRUE(*store.load_key());
   std::filesystem::permissions(root_ / "state/device.key", std::filesystem::perms(0644));
   EXPECT_FALSE(store.load_key());
+}
+
+TEST_F(IpcTest, AStateOfANewerVersionIsRefusedAndLeftAlone) {
+  const StateStore store((root_ / "state").string());
+  ASSERT_TRUE(store.prepare());
+  const auto file = root_ / "state/sign-in.json";
+  std::ofstream(file) << R"({"version": 2, "host": "h", "port": 443})";
+  const auto loaded = store.load_sign_in();
+  ASSERT_FALSE(loaded);
+  EXPECT_EQ(loaded.error().code, config::ExitCode::StateUnusable);
+  EXPECT_THAT(loaded.error().text, HasSubstr("newer version"));
+  EXPECT_TRUE(std::filesystem::exists(file));
+  std::ofstream(file) << "{";
+  EXPECT_THAT(store.load_sign_in().error().text, HasSubstr("damaged"));
+}
+
+TEST_F(IpcTest, AnEnrolmentThatCannotBeSavedWholeLeavesTheOneOfBefore) {
+  const StateStore store((root_ / "state").string());
+  ASSERT_TRUE(store.prepare());
+  SeededRandom random(1);
+  const auto old_key = identity::PrivateKey::generate(random);
+  SignIn sign_in;
+  sign_in.server = {"old.example.org", 443, {}};
+  ASSERT_TRUE(store.save_enrolment(sign_in, old_key));
+  // A folder in the file's place: the rename onto it fails, whoever we are.
+  std::filesystem::remove(root_ / "state/sign-in.json");
+  std::filesystem::create_directories(root_ / "state/sign-in.json/x");
+  const auto saved = store.save_enrolment(sign_in, identity::PrivateKey::generate(random));
+  ASSERT_FALSE(saved);
+  EXPECT_EQ(saved.error().code, config::ExitCode::StateUnusable);
+  EXPECT_THAT(saved.error().text, HasSubstr("unchanged"));
+  EXPECT_EQ((*store.load_key())->public_key().digest(), old_key.public_key().digest());
+  EXPECT_FALSE(std::filesystem::exists(root_ / "state/device.key.before"));
 }
 
 TEST_F(IpcTest, AddressesOfNamesComeBackWithTheirAge) {

@@ -20,6 +20,22 @@ std::optional<Digest> parse_digest(std::string_view text) {
   return digest;
 }
 
+/// Without what copying from a chat or a script leaves around it: blanks, line ends, a pair of quotes.
+std::string_view unwrap(std::string_view text) {
+  constexpr std::string_view kBlanks = " \t\r\n";
+  const auto trim = [&] {
+    const std::size_t first = text.find_first_not_of(kBlanks);
+    text = first == std::string_view::npos ? std::string_view()
+                                           : text.substr(first, text.find_last_not_of(kBlanks) - first + 1);
+  };
+  trim();
+  const bool is_quoted =
+      text.size() >= 2 && text.front() == text.back() && (text.front() == '"' || text.front() == '\'');
+  if (is_quoted) text = text.substr(1, text.size() - 2);
+  trim();
+  return text;
+}
+
 bool parse_port(std::string_view text, std::uint16_t& port) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
   return error == std::errc() && end == text.data() + text.size() && port != 0;
@@ -47,8 +63,8 @@ bool parse_authority(std::string_view text, runtime::ServerAddress& server) {
 
 std::expected<ServerTarget, std::string> parse_server_target(std::string_view text, std::string_view fingerprint) {
   constexpr std::string_view kScheme = "https://";
-  const std::string quoted = "\"" + std::string(text.substr(0, 200)) + "\"";
-  std::string_view rest = text;
+  std::string_view rest = unwrap(text);
+  const std::string quoted = "\"" + std::string(rest.substr(0, 200)) + "\"";
   if (rest.starts_with(kScheme)) {
     rest.remove_prefix(kScheme.size());
   } else if (rest.find("://") != std::string_view::npos) {
@@ -68,6 +84,7 @@ std::expected<ServerTarget, std::string> parse_server_target(std::string_view te
     if (!target.trust.root_pin)
       return std::unexpected("the digest behind #ca= is damaged: copy the whole enrolment URL");
   }
+  fingerprint = unwrap(fingerprint);
   if (!fingerprint.empty()) {
     const auto digest = parse_digest(fingerprint);
     if (!digest) return std::unexpected("the fingerprint is no SHA-256 digest (64 hex digits or 43 of base64url)");

@@ -2,6 +2,9 @@
 
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "runtime/os/files.hpp"
@@ -11,11 +14,19 @@ namespace postern::client {
 
 namespace {
 
+/// Of sign-in.json.
+constexpr std::int64_t kVersion = 1;
 constexpr std::size_t kSmallMax = 64 * 1024;
 constexpr std::size_t kNamesMax = 16 * 1024 * 1024;
 
 Problem unusable(const std::string& text) {
   return {config::ExitCode::StateUnusable, text};
+}
+
+Problem cannot_write(const runtime::FileError& error) {
+  return {
+      config::ExitCode::StateUnusable,
+      error.text + ": what was there is unchanged; make room in the state folder, or make it writable for posternd"};
 }
 
 Problem problem_of(const runtime::FileError& error) {
@@ -39,10 +50,15 @@ std::expected<std::optional<SignIn>, Problem> StateStore::load_sign_in() const {
   SignIn sign_in;
   sign_in.server.host = text_field(json, "host");
   const std::int64_t port = number_field(json, "port");
-  if (number_field(json, "version") != 1 || sign_in.server.host.empty() || port < 1 || port > 65'535) {
+  const std::int64_t version = number_field(json, "version");
+  if (version > kVersion) {
     return std::unexpected(unusable(path("sign-in.json") +
-                                    " is damaged or of a newer version: sign in again with `postern "
-                                    "login` after removing it"));
+                                    " was written by a newer version of Postern: install that "
+                                    "version again, or move the file away and sign in with `postern login`"));
+  }
+  if (version != kVersion || sign_in.server.host.empty() || port < 1 || port > 65'535) {
+    return std::unexpected(
+        unusable(path("sign-in.json") + " is damaged: move it away and sign in again with `postern login`"));
   }
   sign_in.server.port = static_cast<std::uint16_t>(port);
   const std::string pin = text_field(json, "root_pin");
@@ -62,7 +78,7 @@ std::expected<std::optional<SignIn>, Problem> StateStore::load_sign_in() const {
 }
 
 std::expected<void, Problem> StateStore::save_sign_in(const SignIn& sign_in) const {
-  const nlohmann::json json = {{"version", 1},
+  const nlohmann::json json = {{"version", kVersion},
                                {"host", sign_in.server.host},
                                {"port", sign_in.server.port},
                                {"addresses", sign_in.server.fixed_addresses},
@@ -72,7 +88,7 @@ std::expected<void, Problem> StateStore::save_sign_in(const SignIn& sign_in) con
                                {"device_id", sign_in.device_id},
                                {"paused", sign_in.paused}};
   const auto written = runtime::write_file_atomic(path("sign-in.json"), as_bytes(json.dump(2)), 0600);
-  if (!written) return std::unexpected(problem_of(written.error()));
+  if (!written) return std::unexpected(cannot_write(written.error()));
   return {};
 }
 
@@ -89,13 +105,44 @@ std::expected<std::optional<identity::PrivateKey>, Problem> StateStore::load_key
 
 std::expected<void, Problem> StateStore::save_key(const identity::PrivateKey& key) const {
   const auto written = runtime::write_file_atomic(path("device.key"), as_bytes(key.to_pem()), 0600);
-  if (!written) return std::unexpected(problem_of(written.error()));
+  if (!written) return std::unexpected(cannot_write(written.error()));
   return {};
 }
 
-void StateStore::forget_sign_in() const {
-  ::unlink(path("sign-in.json").c_str());
-  ::unlink(path("device.key").c_str());
+std::expected<void, Problem> StateStore::save_enrolment(const SignIn& sign_in, const identity::PrivateKey& key) const {
+  const std::string file = path("device.key");
+  const std::string before = path("device.key.before");
+  ::unlink(before.c_str());
+  // A second name and no copy: coming back needs no room on the disk.
+  const bool had_key = ::link(file.c_str(), before.c_str()) == 0;
+  auto saved = save_key(key);
+  if (saved) {
+    saved = save_sign_in(sign_in);
+    if (!saved) {
+      if (!had_key || ::rename(before.c_str(), file.c_str()) != 0) ::unlink(file.c_str());
+      return saved;
+    }
+  }
+  ::unlink(before.c_str());
+  return saved;
+}
+
+std::expected<void, Problem> StateStore::check_writable() const {
+  const Bytes probe(8192, 'x');
+  const auto written = runtime::write_file_atomic(path("probe"), probe, 0600);
+  ::unlink(path("probe").c_str());
+  if (!written) return std::unexpected(cannot_write(written.error()));
+  return {};
+}
+
+std::expected<void, Problem> StateStore::forget_sign_in() const {
+  for (const char* name : {"sign-in.json", "device.key"}) {
+    if (::unlink(path(name).c_str()) == 0 || errno == ENOENT) continue;
+    return std::unexpected(Problem{
+        config::ExitCode::StateUnusable,
+        "cannot remove " + path(name) + ": " + std::strerror(errno) + ": make the state folder writable for posternd"});
+  }
+  return {};
 }
 
 std::optional<SavedNames> StateStore::load_names(Instant now, WallTime wall) const {

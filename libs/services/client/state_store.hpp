@@ -45,7 +45,12 @@ class StateStore {
   [[nodiscard]] std::expected<void, Problem> save_sign_in(const SignIn& sign_in) const;
   [[nodiscard]] std::expected<std::optional<identity::PrivateKey>, Problem> load_key() const;
   [[nodiscard]] std::expected<void, Problem> save_key(const identity::PrivateKey& key) const;
-  void forget_sign_in() const;
+  /// Both or neither: where the second cannot be written, the key of before comes back.
+  [[nodiscard]] std::expected<void, Problem> save_enrolment(const SignIn& sign_in,
+                                                            const identity::PrivateKey& key) const;
+  /// Whether an enrolment could be saved now: asked before a person is sent to a browser.
+  [[nodiscard]] std::expected<void, Problem> check_writable() const;
+  [[nodiscard]] std::expected<void, Problem> forget_sign_in() const;
 
   /// `now` and `wall` tie the two clocks together. A damaged file counts as none.
   [[nodiscard]] std::optional<SavedNames> load_names(Instant now, WallTime wall) const;
