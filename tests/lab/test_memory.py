@@ -20,7 +20,7 @@ BOUNDS = {
 }
 
 
-def _memory(lab: Lab, program: str) -> dict[str, int]:
+def memory_of(lab: Lab, program: str) -> dict[str, int]:
     """Bytes of each Vm and Rss entry of the program's status."""
     text = lab.host("internet").output("cat", f"/proc/{lab.processes()[program]['pid']}/status")
     return {name: int(kilobytes) * 1024 for name, kilobytes in re.findall(r"^((?:Vm|Rss)\w+):\s+(\d+) kB", text, re.M)}
@@ -29,7 +29,7 @@ def _memory(lab: Lab, program: str) -> dict[str, int]:
 def _too_large(lab: Lab) -> list[str]:
     found = []
     for program, bounds in BOUNDS.items():
-        memory = _memory(lab, program)
+        memory = memory_of(lab, program)
         large = [what for what, most in bounds.items() if memory[what] > most]
         found += [f"{program} {what} {memory[what] / MEBIBYTE:.1f} MiB" for what in large]
     return found
