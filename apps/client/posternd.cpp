@@ -5,6 +5,7 @@
 
 #include "config/exit_code.hpp"
 #include "config/parser.hpp"
+#include "config/version.hpp"
 #include "runtime/os/files.hpp"
 #include "runtime/os/limits.hpp"
 #include "services/client/daemon.hpp"
@@ -43,7 +44,7 @@ int main(int argc, char** argv) {
   if (arguments.size() == 3 && arguments[0] == client::kWatchdogVerb) {
     return client::run_watchdog(arguments[1], arguments[2]);
   }
-  const config::Program about = client::daemon_program(POSTERN_VERSION);
+  const config::Program about = client::daemon_program(config::version());
   const auto selected = config::select(about, arguments);
   if (!selected) return fail(ExitCode::Usage, selected.error().message);
   if (selected->kind == config::Selection::Kind::Help) {
@@ -51,7 +52,7 @@ int main(int argc, char** argv) {
     return 0;
   }
   if (selected->kind == config::Selection::Kind::Version) {
-    std::puts("posternd " POSTERN_VERSION);
+    std::puts(("posternd " + config::version()).c_str());
     return 0;
   }
   const auto settings = config::parse(*selected->command, {selected->arguments, client::environment(), read_file});
@@ -63,7 +64,7 @@ int main(int argc, char** argv) {
   client::DaemonConfig config{
       settings->text("state"), settings->text("socket"),
       settings->text("tun"),   settings->text("resolv-conf") == "none" ? "" : settings->text("resolv-conf"),
-      POSTERN_VERSION,         {.level = *level}};
+      config::version(),       {.level = *level}};
   client::Daemon daemon(std::move(config));
   const auto ended = daemon.run();
   return ended ? config::to_status(ExitCode::Ok) : fail(ended.error().code, ended.error().text);

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <exception>
 
+#include "config/version.hpp"
 #include "runtime/loop/signals.hpp"
 #include "runtime/os/files.hpp"
 #include "runtime/os/limits.hpp"
@@ -56,7 +57,7 @@ int run(const config::Settings& values) {
   connector::ConnectorService* running = nullptr;
   const runtime::SignalWatcher signals(loop, {SIGTERM, SIGINT}, [&](int) { running->stop(); });
   runtime::Logger log("connector", settings->log);
-  connector::ConnectorService service(loop, log, std::move(*settings), "postern-connector/" POSTERN_VERSION " linux");
+  connector::ConnectorService service(loop, log, std::move(*settings), "postern-connector/" + config::version() + " linux");
   running = &service;
   if (auto started = service.start(); !started) return fail(started.error().code, started.error().message);
   runtime::notify_ready();
@@ -66,7 +67,7 @@ int run(const config::Settings& values) {
 }
 
 int main_checked(std::vector<std::string> arguments) {
-  const config::Program program = connector::program(POSTERN_VERSION);
+  const config::Program program = connector::program(config::version());
   const auto selection = config::select(program, std::move(arguments));
   if (!selection) return fail(ExitCode::Usage, selection.error().message);
   if (selection->kind == config::Selection::Kind::Version) {

@@ -1,10 +1,11 @@
-// The version of all programs; the same as in CMakeLists.txt.
+// The version of all programs, from the project's CMakeLists.txt.
 #pragma once
 
-#include <string_view>
+#include <string>
 
 namespace postern::config {
 
-inline constexpr std::string_view kVersion = "0.1.0";
+/// Such as "0.1.0".
+[[nodiscard]] std::string version();
 
 }  // namespace postern::config

@@ -142,7 +142,7 @@ ServerError usage(std::string message) {
 const config::Program& server_program() {
   static const config::Program kProgram{.name = "postern-server",
                                         .sentence = "The Postern server: controller and relay in one process.",
-                                        .version = std::string(config::kVersion),
+                                        .version = config::version(),
                                         .commands = {init_command(), serve_command(), admin_command()}};
   return kProgram;
 }
