@@ -114,7 +114,7 @@ Page page(const config::Program& program, Manual manual) {
 }  // namespace
 
 std::vector<Page> pages(const std::string& date) {
-  const std::string version(config::kVersion);
+  const std::string version = config::version();
   config::Program admin = server::admin_program();
   admin.version = version;
   return {page(server::server_program(), server(date)), page(admin, server_admin(date)),
