@@ -37,6 +37,8 @@ std::string failure(const std::string& what, const std::string& path) {
 std::expected<runtime::Descriptor, std::string> lock(const std::string& directory) {
   const std::string path = directory + "/journal.lock";
   runtime::Descriptor fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  // The state folder may have become read-only since: what was changed must be undone all the same.
+  if (!fd && errno == EROFS) fd = runtime::Descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) return std::unexpected(failure("opening", path));
   while (::flock(fd.get(), LOCK_EX) != 0) {
     if (errno != EINTR) return std::unexpected(failure("locking", path));
@@ -59,7 +61,7 @@ bool is_mount_point(const std::string& path) {
 
 /// In one write and then cut to size, so that no reader finds the file empty.
 std::expected<void, std::string> write_in_place(const std::string& path, const std::string& content) {
-  const runtime::Descriptor fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  runtime::Descriptor fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
   if (!fd) return std::unexpected(failure("opening", path));
   std::size_t done = 0;
   while (done < content.size()) {
