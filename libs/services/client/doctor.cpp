@@ -190,10 +190,11 @@ class Diagnosis {
     const std::string problem = seen_.dns_problem.empty() ? "" : "; " + seen_.dns_problem;
     if (seen_.resource_name && !seen_.resource_name->is_virtual) {
       const Observations::Name& name = *seen_.resource_name;
-      return fail("dns", "the resource name " + name.name + " " +
-                             (name.addresses.empty() ? "does not resolve" : "resolves to " + joined_text(name.addresses)) +
-                             ", not by Postern's resolver " + seen_.resolver + "; /etc/resolv.conf has " +
-                             (seen_.name_servers.empty() ? "no server" : joined_text(seen_.name_servers)) + manager + problem,
+      return fail("dns",
+                  "the resource name " + name.name + " " +
+                      (name.addresses.empty() ? "does not resolve" : "resolves to " + joined_text(name.addresses)) +
+                      ", not by Postern's resolver " + seen_.resolver + "; /etc/resolv.conf has " +
+                      (seen_.name_servers.empty() ? "no server" : joined_text(seen_.name_servers)) + manager + problem,
                   kFix);
     }
     if (!problem.empty()) {
