@@ -90,6 +90,9 @@ def test_somebody_elses_resolv_conf_is_said(postern: Postern) -> None:
     try:
         await_true("it is seen", lambda: "dns" in fails(postern), 10)
         assert topology.INTERNET in doctor(postern)["dns"]["text"]
+        # The daemon looks at least every 30 s.
+        ask = ("explain", "web.internal")
+        await_true("explain says it", lambda: "names do not lead here" in postern.client(*ask).stdout, 40)
     finally:
         postern.laptop.run("umount", "/etc/resolv.conf")
     await_true("all is well", lambda: not fails(postern), 20)

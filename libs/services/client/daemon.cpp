@@ -304,7 +304,14 @@ void Daemon::handle_explain(IpcConnection from, const Request& request) {
   const auto destination = parse_destination(request.destination);
   if (!destination) return ipc_->send(from, build_error({ExitCode::Usage, destination.error()}));
   if (!sign_in_) return ipc_->send(from, build_error({ExitCode::SignInNeeded, kNotSignedIn}));
-  if (engine_) return ipc_->send(from, build_explanation(engine_->explain(*destination)));
+  if (engine_) {
+    Explanation explanation = engine_->explain(*destination);
+    // It would be reached, if its name were asked of us.
+    if (!explanation.name.empty() && !dns_report_.problem.empty()) {
+      explanation.notes.push_back("names do not lead here at the moment: " + dns_report_.problem);
+    }
+    return ipc_->send(from, build_explanation(explanation));
+  }
   const std::string why = status().reason;
   ipc_->send(from,
              build_error({ExitCode::NotReached, destination->text() + " is not reached through Postern, which is " +
