@@ -57,7 +57,8 @@ int run(const config::Settings& values) {
   connector::ConnectorService* running = nullptr;
   const runtime::SignalWatcher signals(loop, {SIGTERM, SIGINT}, [&](int) { running->stop(); });
   runtime::Logger log("connector", settings->log);
-  connector::ConnectorService service(loop, log, std::move(*settings), "postern-connector/" + config::version() + " linux");
+  connector::ConnectorService service(loop, log, std::move(*settings),
+                                      "postern-connector/" + config::version() + " linux");
   running = &service;
   if (auto started = service.start(); !started) return fail(started.error().code, started.error().message);
   runtime::notify_ready();
