@@ -9,6 +9,7 @@
 #include "runtime/os/random.hpp"
 #include "services/server/admin_client.hpp"
 #include "services/server/admin_verbs.hpp"
+#include "services/server/relay_server.hpp"
 #include "services/server/server.hpp"
 #include "services/server/server_options.hpp"
 #include "services/server/state.hpp"
@@ -69,7 +70,7 @@ int serve(const config::Settings& settings,
     if (!again) return std::unexpected(server::ServerError{ExitCode::Usage, again.error().message});
     return server::serve_options(*again);
   };
-  const auto served = server::run_server(*options, reread);
+  const auto served = options->controller ? server::run_relay(*options, reread) : server::run_server(*options, reread);
   if (!served) return complain(served.error().code, served.error().message);
   return to_status(ExitCode::Ok);
 }

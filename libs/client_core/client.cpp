@@ -68,6 +68,10 @@ void Client::handle_control_message(Instant now, const wire::ControllerMessage& 
       if (plane_) plane_->peers.forget_failures();
       outputs_.push_back(RoutesChanged{});
       return;
+    case wire::ControllerMessage::kRelayDown:
+      relay_.handle_relay_down(now, message.relay_down().name());
+      outputs_.push_back(RoutesChanged{});
+      return;
     case wire::ControllerMessage::kHeartbeatReply:
       wall_offset_ = std::chrono::milliseconds(message.heartbeat_reply().server_time_ms()) - now.time_since_epoch();
       return;

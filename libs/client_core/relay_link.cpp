@@ -8,6 +8,8 @@ namespace {
 
 /// More addresses than a relay has in earnest.
 constexpr std::size_t kAddressesMax = 16;
+/// More relays than a Network has.
+constexpr std::size_t kRelaysMax = 8;
 
 std::vector<SocketAddress> parse_addresses(const wire::RelayInfo& relay) {
   std::vector<SocketAddress> addresses;
@@ -26,31 +28,64 @@ std::optional<wire::BindTicket> parse_ticket(const wire::RelayInfo& relay) {
   return ticket;
 }
 
+bool is_usable(const wire::RelayInfo& relay) {
+  return parse_ticket(relay) && !parse_addresses(relay).empty();
+}
+
 }  // namespace
 
+void RelayLink::know(const wire::RelayInfo& relay) {
+  const auto known = std::ranges::find(relays_, relay.name(), &wire::RelayInfo::name);
+  if (known != relays_.end()) {
+    *known = relay;
+  } else if (relays_.size() < kRelaysMax) {
+    relays_.push_back(relay);
+  }
+}
+
+void RelayLink::list_addresses() {
+  named_.clear();
+  for (const wire::RelayInfo& relay : relays_) {
+    for (const SocketAddress& address : parse_addresses(relay)) named_.push_back(address);
+  }
+}
+
 void RelayLink::handle_relays(Instant now, Duration wall_offset, const std::vector<wire::RelayInfo>& relays) {
-  const auto usable = [](const wire::RelayInfo& relay) {
-    return parse_ticket(relay) && !parse_addresses(relay).empty();
-  };
+  wall_offset_ = wall_offset;
+  if (std::ranges::none_of(relays, is_usable)) return;
+  relays_.clear();
+  for (const wire::RelayInfo& relay : relays) {
+    if (is_usable(relay)) know(relay);
+  }
+  list_addresses();
   // The one in use, if it is still named: sessions stay where they are.
-  auto chosen = std::ranges::find_if(relays, [&](const auto& r) { return r.name() == name_ && usable(r); });
-  if (chosen == relays.end()) chosen = std::ranges::find_if(relays, usable);
-  if (chosen == relays.end()) return;
-  adopt(now, wall_offset, *chosen);
+  const auto current = std::ranges::find(relays_, name_, &wire::RelayInfo::name);
+  adopt(now, current != relays_.end() ? *current : relays_.front());
   bind_->rebind_now(now, wire::RebindReason::ControlReturned);
 }
 
 void RelayLink::handle_relay_up(Instant now, Duration wall_offset, const wire::RelayInfo& relay) {
-  if (!parse_ticket(relay) || parse_addresses(relay).empty()) return;
+  if (!is_usable(relay)) return;
+  wall_offset_ = wall_offset;
+  know(relay);
+  list_addresses();
   if (bind_ && relay.name() != name_ && bind_->is_bound(now)) return;
   const bool is_restart = relay.name() == name_ && relay.epoch() != epoch_;
-  adopt(now, wall_offset, relay);
+  adopt(now, relay);
   if (is_restart) bind_->rebind_now(now, wire::RebindReason::RelayRestarted);
 }
 
-void RelayLink::adopt(Instant now, Duration wall_offset, const wire::RelayInfo& relay) {
+void RelayLink::handle_relay_down(Instant now, const std::string& name) {
+  std::erase_if(relays_, [&](const wire::RelayInfo& relay) { return relay.name() == name; });
+  list_addresses();
+  if (name != name_) return;
+  if (relays_.empty()) return clear();
+  adopt(now, relays_.front());
+}
+
+void RelayLink::adopt(Instant now, const wire::RelayInfo& relay) {
   const auto addresses = parse_addresses(relay);
-  const bool has_moved = addresses != addresses_;
+  const bool has_moved = addresses != addresses_ || relay.name() != name_;
   if (has_moved) {
     addresses_ = addresses;
     at_ = 0;
@@ -62,10 +97,10 @@ void RelayLink::adopt(Instant now, Duration wall_offset, const wire::RelayInfo& 
   epoch_ = relay.epoch();
   access_token_ = relay.access_token();
   if (!bind_) {
-    bind_.emplace(wire::BindClientConfig{addresses_[at_], *parse_ticket(relay), hmac_, wall_offset}, random_, now);
+    bind_.emplace(wire::BindClientConfig{addresses_[at_], *parse_ticket(relay), hmac_, wall_offset_}, random_, now);
     return;
   }
-  bind_->set_wall_offset(wall_offset);
+  bind_->set_wall_offset(wall_offset_);
   if (is_new_ticket) bind_->set_ticket(now, *parse_ticket(relay));
   if (has_moved) bind_->set_relay(now, addresses_[at_]);
 }
@@ -80,6 +115,8 @@ void RelayLink::handle_silent_peer(Instant now) {
 
 void RelayLink::clear() {
   bind_.reset();
+  relays_.clear();
+  named_.clear();
   addresses_.clear();
   name_.clear();
   access_token_.clear();
@@ -98,7 +135,19 @@ void RelayLink::handle_timeout(Instant now) {
   if (!bind_) return;
   bind_->handle_timeout(now);
   if (!address_deadline_ || now < *address_deadline_) return;
-  address_deadline_ = now + (++turns_ < addresses_.size() ? kAddressTimeFirst : kAddressTime);
+  const std::size_t turns = turns_ + 1;
+  try_next(now);
+  turns_ = turns;
+  address_deadline_ = now + (turns < named_.size() ? kAddressTimeFirst : kAddressTime);
+}
+
+/// The next address of this relay, or the next relay after the last.
+void RelayLink::try_next(Instant now) {
+  if (at_ + 1 >= addresses_.size() && relays_.size() > 1) {
+    const auto current = std::ranges::find(relays_, name_, &wire::RelayInfo::name);
+    const auto next = current == relays_.end() || current + 1 == relays_.end() ? relays_.begin() : current + 1;
+    return adopt(now, *next);
+  }
   if (addresses_.size() < 2) return;
   at_ = (at_ + 1) % addresses_.size();
   bind_->set_relay(now, addresses_[at_]);

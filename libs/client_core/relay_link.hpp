@@ -1,5 +1,8 @@
 // The one relay that this client is bound at: which of the controller's relays and of its addresses, tickets, epochs.
 //
+// Connectors are bound at every relay, so any one will do. A relay that gives no binding at any of its addresses is left
+// for the next one; sessions move with the client (PROTOCOL.md §3.5).
+//
 // An address that gives no binding within five seconds is left for the next one, so that a host without IPv6 (or with a
 // broken one) finds the relay by its other address.
 #pragma once
@@ -27,6 +30,8 @@ class RelayLink {
   void handle_relays(Instant now, Duration wall_offset, const std::vector<wire::RelayInfo>& relays);
   /// RelayUp: a renewed ticket, a relay that has started again, or a new relay.
   void handle_relay_up(Instant now, Duration wall_offset, const wire::RelayInfo& relay);
+  /// RelayDown: it is no longer one of this Network.
+  void handle_relay_down(Instant now, const std::string& name);
   /// The host's addresses have changed.
   void handle_network_change(Instant now);
   /// Somebody behind the relay does not answer: unless the relay itself answers soon, its next address is tried.
@@ -52,13 +57,19 @@ class RelayLink {
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] std::optional<Duration> round_trip() const;
   /// Every address that the controller named: never routed into the TUN.
-  [[nodiscard]] const std::vector<SocketAddress>& addresses() const { return addresses_; }
+  [[nodiscard]] const std::vector<SocketAddress>& addresses() const { return named_; }
 
  private:
-  void adopt(Instant now, Duration wall_offset, const wire::RelayInfo& relay);
+  void know(const wire::RelayInfo& relay);
+  void list_addresses();
+  void adopt(Instant now, const wire::RelayInfo& relay);
+  void try_next(Instant now);
 
   wire::HmacSha256 hmac_;
   RandomSource& random_;
+  Duration wall_offset_{};
+  std::vector<wire::RelayInfo> relays_;  ///< usable ones, in the controller's order
+  std::vector<SocketAddress> named_;     ///< all addresses of all of them
   std::string name_;
   std::uint64_t epoch_ = 0;
   std::string access_token_;

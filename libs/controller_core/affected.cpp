@@ -11,6 +11,8 @@ class Collector {
   void operator()(const NetworkRecord&) {}
   void operator()(const RevocationRecord&) {}  // pushed by themselves
   void operator()(const SecretRecord&) {}
+  void operator()(const RelayRecord&) {}  // announced by themselves
+  void operator()(const RevokedRouteRecord&) {}
   void operator()(const UserRecord& record) { affected_.users.insert(record.id); }
   void operator()(const GroupRecord& record) { group(record.id); }
   void operator()(const MembershipRecord& record) { affected_.users.insert(record.user); }

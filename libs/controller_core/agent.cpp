@@ -23,6 +23,10 @@ void AgentTable::remove(ConnectionNumber number) {
     const auto at = by_instance_.find(connector->instance);
     if (at != by_instance_.end() && at->second == number) by_instance_.erase(at);
   }
+  if (const auto* relay = agent.relay()) {
+    const auto at = by_relay_.find(relay->relay);
+    if (at != by_relay_.end() && at->second == number) by_relay_.erase(at);
+  }
   if (const auto networks = networks_of_.find(number); networks != networks_of_.end()) {
     for (const auto id : networks->second) {
       clients_of_[id].erase(number);
@@ -48,10 +52,16 @@ Agent* AgentTable::find(model::InstanceId instance) {
   return found == by_instance_.end() ? nullptr : find(found->second);
 }
 
+Agent* AgentTable::find(model::RelayId relay) {
+  const auto found = by_relay_.find(relay);
+  return found == by_relay_.end() ? nullptr : find(found->second);
+}
+
 void AgentTable::identify(Agent& agent) {
   unauthenticated_.erase(agent.number);
   if (const auto* client = agent.client()) by_device_[client->device] = agent.number;
   if (const auto* connector = agent.connector()) by_instance_[connector->instance] = agent.number;
+  if (const auto* relay = agent.relay()) by_relay_[relay->relay] = agent.number;
 }
 
 void AgentTable::index_networks(const Agent& agent) {

@@ -37,6 +37,11 @@ struct ConnectorSide {
   ConnectorView view;
 };
 
+struct RelaySide {
+  model::RelayId relay;
+  wire::RelayReport report;  ///< the last one; sent_at 0: none yet
+};
+
 struct Agent {
   ConnectionNumber number;
   std::string address;
@@ -51,7 +56,7 @@ struct Agent {
   Bytes proposed_route;
   RouteId route;
   std::vector<std::string> relays;  ///< where it says it is bound
-  std::variant<std::monostate, ClientSide, ConnectorSide> side;
+  std::variant<std::monostate, ClientSide, ConnectorSide, RelaySide> side;
   std::optional<Instant> flush_at;  ///< something changed; an update goes out then
   std::optional<WallTime> ticket_renew_at;
   std::uint64_t version = 0;  ///< of the last update sent
@@ -61,6 +66,10 @@ struct Agent {
   [[nodiscard]] const ClientSide* client() const { return std::get_if<ClientSide>(&side); }
   [[nodiscard]] ConnectorSide* connector() { return std::get_if<ConnectorSide>(&side); }
   [[nodiscard]] const ConnectorSide* connector() const { return std::get_if<ConnectorSide>(&side); }
+  [[nodiscard]] RelaySide* relay() { return std::get_if<RelaySide>(&side); }
+  [[nodiscard]] const RelaySide* relay() const { return std::get_if<RelaySide>(&side); }
+  /// Clients and connectors that were let in.
+  [[nodiscard]] bool uses_relays() const { return state == AgentState::Authenticated && relay() == nullptr; }
 };
 
 class AgentTable {
@@ -70,6 +79,7 @@ class AgentTable {
   [[nodiscard]] Agent* find(ConnectionNumber number);
   [[nodiscard]] Agent* find(model::DeviceId device);
   [[nodiscard]] Agent* find(model::InstanceId instance);
+  [[nodiscard]] Agent* find(model::RelayId relay);
   [[nodiscard]] const std::map<ConnectionNumber, Agent>& all() const { return agents_; }
 
   /// Makes an authenticated agent findable by what it is.
@@ -91,6 +101,7 @@ class AgentTable {
   std::set<ConnectionNumber> unauthenticated_;
   std::unordered_map<model::DeviceId, ConnectionNumber> by_device_;
   std::unordered_map<model::InstanceId, ConnectionNumber> by_instance_;
+  std::unordered_map<model::RelayId, ConnectionNumber> by_relay_;
   std::map<model::RemoteNetworkId, std::set<ConnectionNumber>> clients_of_;
   std::unordered_map<ConnectionNumber, std::set<model::RemoteNetworkId>> networks_of_;
   std::set<std::pair<Instant, ConnectionNumber>> schedule_;

@@ -113,4 +113,13 @@ std::string audit_text(const AccessRecord& record) {
   return fields.add("user", text(record.user)).text();
 }
 
+std::string audit_text(const RelayRecord& record) {
+  Array addresses;
+  for (const std::string& address : record.addresses) addresses.emplace_back(address);
+  Fields fields;
+  fields.add("id", text(record.id)).add("name", record.name).add("addresses", std::move(addresses));
+  if (record.public_key.empty()) return fields.text();
+  return fields.add("hostname", record.hostname).add("key_digest", digest_text(record.public_key)).text();
+}
+
 }  // namespace postern::controller

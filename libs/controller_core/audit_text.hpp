@@ -16,6 +16,7 @@ namespace postern::controller {
 [[nodiscard]] std::string audit_text(const DeviceRecord& record);
 [[nodiscard]] std::string audit_text(const model::Resource& record);
 [[nodiscard]] std::string audit_text(const AccessRecord& record);
+[[nodiscard]] std::string audit_text(const RelayRecord& record);
 
 /// "user:7"
 [[nodiscard]] std::string subject(const char* kind, std::uint64_t id);

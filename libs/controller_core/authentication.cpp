@@ -21,16 +21,24 @@ std::string_view role_word(wire::AgentRole role) {
       return "client";
     case wire::AGENT_ROLE_CONNECTOR:
       return "connector";
+    case wire::AGENT_ROLE_RELAY:
+      return "relay";
     default:
       return {};
   }
+}
+
+std::string full_text(const ConnectorRecord& connector) {
+  return "the connector " + connector.name + " has as many running instances as it may have (" +
+         std::to_string(connector.instances_max) +
+         "): stop one, or let it have more with postern-server admin connector update --max-instances";
 }
 
 }  // namespace
 
 void ControlChannel::authenticate(Agent& agent, const wire::Authenticate& request) {
   const std::string_view word = role_word(request.role());
-  if (word.empty()) return deny(agent.number, 403, "only clients and connectors are served here");
+  if (word.empty()) return deny(agent.number, 403, "only clients, connectors and relays are served here");
   const auto key = identity::PublicKey::from_spki(as_bytes(request.public_key()));
   if (!key) return deny(agent.number, 401, "the key is not a P-256 public key");
   const Bytes signed_bytes = identity::control_signature_input(agent.nonce, model_.network().slug, word);
@@ -43,6 +51,8 @@ void ControlChannel::authenticate(Agent& agent, const wire::Authenticate& reques
   agent.proposed_route = to_bytes(as_bytes(request.route_id()));
   if (agent.role == wire::AGENT_ROLE_CLIENT) {
     authenticate_client(agent);
+  } else if (agent.role == wire::AGENT_ROLE_RELAY) {
+    authenticate_relay(agent, request);
   } else {
     authenticate_connector(agent, request);
   }
@@ -63,18 +73,14 @@ void ControlChannel::authenticate_connector(Agent& agent, const wire::Authentica
   const InstanceRecord* instance = model_.instance_by_key(agent.key);
   const ConnectorRecord* connector = instance == nullptr ? nullptr : model_.connector(instance->connector);
   if (connector != nullptr && connector->token_generation == instance->token_generation) {
-    if (!make_room(*connector, agent.key)) {
-      return deny(agent.number, 409, "the connector has as many running instances as it may have");
-    }
+    if (!make_room(*connector, agent.key)) return deny(agent.number, 409, full_text(*connector));
     return admit_connector(agent, *instance);
   }
   const std::string& token = request.refresh_token();
   if (!identity::is_refresh_token_shaped(token)) return deny(agent.number, 410, kTokensRevoked);
   connector = model_.connector_by_token(identity::sha256(as_bytes(token)));
   if (connector == nullptr) return deny(agent.number, 410, kTokensRevoked);
-  if (!make_room(*connector, agent.key)) {
-    return deny(agent.number, 409, "the connector has as many running instances as it may have");
-  }
+  if (!make_room(*connector, agent.key)) return deny(agent.number, 409, full_text(*connector));
   enrol(agent, *connector, request);
 }
 
@@ -83,10 +89,25 @@ void ControlChannel::enrol(Agent& agent, const ConnectorRecord& connector, const
   Plan plan(model_, ids_, random_, context, config_, keys_);
   CommandResult planned = plan_instance(plan, {connector.id, to_bytes(as_bytes(request.public_key())),
                                                request.hostname(), connected_instances(connector.id)});
+  add_revoked_routes(planned.changes, moment_.wall);
+  commit_enrolment(agent, model::InstanceId(planned.id), std::move(planned.changes), connector.id);
+}
+
+void ControlChannel::commit_enrolment(Agent& agent, std::variant<model::InstanceId, model::RelayId> who,
+                                      ChangeSet changes, model::ConnectorId connector) {
   agent.state = AgentState::Enrolling;
   const std::uint64_t ticket = next_ticket_++;
-  outputs_.emplace_back(CommitFirst{ticket, planned.changes});
-  enrolments_[ticket] = {agent.number, connector.id, model::InstanceId(planned.id), std::move(planned.changes)};
+  outputs_.emplace_back(CommitFirst{ticket, changes});
+  enrolments_[ticket] = {agent.number, connector, who, std::move(changes)};
+}
+
+void ControlChannel::finish_enrolment(Agent& agent, model::InstanceId id) {
+  const InstanceRecord* instance = model_.instance(id);
+  const ConnectorRecord* connector = instance == nullptr ? nullptr : model_.connector(instance->connector);
+  if (connector == nullptr || connector->token_generation != instance->token_generation) {
+    return deny(agent.number, 410, "the connector's tokens were revoked");
+  }
+  admit_connector(agent, *instance);
 }
 
 std::set<model::InstanceId> ControlChannel::connected_instances(model::ConnectorId connector) {

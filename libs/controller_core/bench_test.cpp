@@ -14,6 +14,13 @@ void FakeAgent::receive(const wire::ControllerMessage& message) {
     denied = message.denied();
   } else if (message.has_relay_up()) {
     relay_ups.push_back(message.relay_up().relay());
+  } else if (message.has_relay_down()) {
+    relay_downs.push_back(message.relay_down().name());
+  } else if (message.has_relay_update()) {
+    const auto& update = message.relay_update();
+    if (update.full()) revoked_routes.clear();
+    if (!update.seal_key().empty()) seal_key = to_bytes(as_bytes(update.seal_key()));
+    for (const auto& route : update.revoked_routes()) revoked_routes.push_back(to_bytes(as_bytes(route.route_id())));
   } else if (message.has_heartbeat_reply()) {
     ++heartbeat_replies;
   } else if (message.has_client_update()) {
@@ -108,6 +115,10 @@ std::vector<Record> Bench::stored_records() const {
   add(stored.instances());
   add(stored.devices());
   add(stored.revocations());
+  add(stored.relays());
+  for (const auto& [route, expires_at] : stored.revoked_routes()) {
+    records.emplace_back(RevokedRouteRecord{route, expires_at});
+  }
   for (const auto& [id, entry] : stored.resources()) {
     records.emplace_back(ResourceRecord{entry.resource});
     for (const auto group : stored.access(id).groups) records.emplace_back(AccessRecord{id, group, {}});
@@ -209,7 +220,9 @@ void Bench::disconnect(FakeAgent& agent) {
 
 wire::AgentMessage Bench::signed_request(const FakeAgent& agent, wire::AgentRole role,
                                          const std::string& network) const {
-  const std::string word = role == wire::AGENT_ROLE_CLIENT ? "client" : "connector";
+  const std::string word = role == wire::AGENT_ROLE_CLIENT  ? "client"
+                           : role == wire::AGENT_ROLE_RELAY ? "relay"
+                                                            : "connector";
   wire::AgentMessage message;
   auto& request = *message.mutable_authenticate();
   request.set_role(role);
@@ -231,6 +244,14 @@ void Bench::authenticate(FakeAgent& agent, wire::AgentRole role, const std::stri
   auto message = signed_request(agent, role, agent.network);
   message.mutable_authenticate()->set_refresh_token(refresh_token);
   message.mutable_authenticate()->set_route_id(std::string(as_text(route)));
+  send(agent, message);
+}
+
+void Bench::report(FakeAgent& agent, std::uint64_t epoch) {
+  wire::AgentMessage message;
+  message.mutable_relay_report()->set_epoch(epoch);
+  message.mutable_relay_report()->set_sent_at(static_cast<std::uint64_t>(to_nanoseconds(now)));
+  message.mutable_relay_report()->set_bindings(3);
   send(agent, message);
 }
 

@@ -31,6 +31,9 @@ struct FakeAgent {
   Bytes knock_key;
   identity::KeySet keys;
   std::vector<wire::RelayInfo> relay_ups;
+  std::vector<std::string> relay_downs;
+  Bytes seal_key;
+  std::vector<Bytes> revoked_routes;
   std::uint64_t version = 0;
   int updates = 0;
   int heartbeat_replies = 0;
@@ -63,6 +66,8 @@ class Bench {
   void authenticate(FakeAgent& agent, wire::AgentRole role, const std::string& refresh_token = {},
                     const Bytes& route = {});
   void send(FakeAgent& agent, const wire::AgentMessage& message);
+  /// A relay's report with this epoch.
+  void report(FakeAgent& agent, std::uint64_t epoch);
   void heartbeat(FakeAgent& agent, const std::vector<std::string>& relays = {"relay1"});
   [[nodiscard]] wire::AgentMessage signed_request(const FakeAgent& agent, wire::AgentRole role,
                                                   const std::string& network) const;

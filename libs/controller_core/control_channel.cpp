@@ -58,6 +58,8 @@ void ControlChannel::handle_message(Instant now, WallTime wall, ConnectionNumber
     } else {
       deny(connection, 401, "the first message must be Authenticate");
     }
+  } else if (authenticated && agent->relay() != nullptr) {
+    message.has_relay_report() ? relay_report(*agent, message.relay_report()) : void(++counts_.ignored_messages);
   } else if (authenticated && message.has_heartbeat()) {
     heartbeat(*agent, message.heartbeat());
   } else if (authenticated && message.has_flow_record() && agent->connector() != nullptr) {
@@ -85,13 +87,8 @@ void ControlChannel::handle_committed(Instant now, WallTime wall, std::uint64_t 
   if (ok) apply(now, wall, pending.changes);
   Agent* agent = agents_.find(pending.connection);
   if (agent == nullptr || agent->state != AgentState::Enrolling) return;
-  if (!ok) return deny(pending.connection, 503, "the server could not store the new instance: try again later");
-  const InstanceRecord* instance = model_.instance(pending.instance);
-  const ConnectorRecord* connector = model_.connector(pending.connector);
-  if (instance == nullptr || connector == nullptr || connector->token_generation != instance->token_generation) {
-    return deny(pending.connection, 410, "the connector's tokens were revoked");
-  }
-  admit_connector(*agent, *instance);
+  if (!ok) return deny(pending.connection, 503, "the server could not store the new key: try again later");
+  std::visit([&](const auto id) { finish_enrolment(*agent, id); }, pending.who);
   if (Agent* still = agents_.find(pending.connection)) reschedule(*still);
 }
 

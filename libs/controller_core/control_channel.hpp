@@ -23,6 +23,8 @@ class ControlChannel {
   ControlChannel(const ControllerConfig& config, const ControllerKeys& keys, RandomSource& random, ModelState& model,
                  Counters& counters);
 
+  /// What follows from the model as it was loaded, before any agent connects.
+  void load();
   void handle_connect(Instant now, WallTime wall, ConnectionNumber connection, std::string_view address);
   void handle_message(Instant now, WallTime wall, ConnectionNumber connection, const wire::AgentMessage& message);
   void handle_disconnect(Instant now, ConnectionNumber connection);
@@ -31,10 +33,14 @@ class ControlChannel {
   /// Changes the model and what follows from it for agents.
   void apply(Instant now, WallTime wall, const ChangeSet& changes);
   void set_relay(Instant now, const RelayEndpoint& relay);
+  void set_relay_names(Instant now, model::RelayId id, std::vector<SocketAddress> addresses);
+  /// Routes that fall with what `changes` take away, for the same commit: a server that starts again refuses them too.
+  void add_revoked_routes(ChangeSet& changes, WallTime now) const;
 
   [[nodiscard]] std::optional<Instant> next_timeout() const { return agents_.next_wake(); }
   [[nodiscard]] std::optional<Output> poll_output();
   [[nodiscard]] const AgentTable& agents() const { return agents_; }
+  [[nodiscard]] const RelayBook& relays() const { return relays_; }
   [[nodiscard]] const ControllerCounters& counters() const { return counts_; }
 
  private:
@@ -45,8 +51,8 @@ class ControlChannel {
   };
   struct PendingEnrolment {
     ConnectionNumber connection;
-    model::ConnectorId connector;
-    model::InstanceId instance;
+    model::ConnectorId connector;  ///< of an instance
+    std::variant<model::InstanceId, model::RelayId> who;
     ChangeSet changes;
   };
 
@@ -55,12 +61,28 @@ class ControlChannel {
   void authenticate_client(Agent& agent);
   void authenticate_connector(Agent& agent, const wire::Authenticate& request);
   void enrol(Agent& agent, const ConnectorRecord& connector, const wire::Authenticate& request);
+  void commit_enrolment(Agent& agent, std::variant<model::InstanceId, model::RelayId> who, ChangeSet changes,
+                        model::ConnectorId connector = {});
+  void finish_enrolment(Agent& agent, model::InstanceId id);
   [[nodiscard]] bool make_room(const ConnectorRecord& connector, const Digest& newcomer);
   void admit_client(Agent& agent, const DeviceRecord& device);
   void admit_connector(Agent& agent, const InstanceRecord& instance);
   void welcome(Agent& agent, identity::RelayRole role, wire::Welcome message);
   [[nodiscard]] std::set<model::InstanceId> connected_instances(model::ConnectorId connector);
   [[nodiscard]] std::size_t pending_enrolments(model::ConnectorId connector) const;
+
+  // relay_agents.cpp
+  void authenticate_relay(Agent& agent, const wire::Authenticate& request);
+  void finish_enrolment(Agent& agent, model::RelayId id);
+  void admit_relay(Agent& agent, const RelayRecord& relay);
+  void relay_report(Agent& agent, const wire::RelayReport& report);
+  [[nodiscard]] RelayEndpoint endpoint_of(const RelayRecord& relay) const;
+  void pass_time(Instant now);
+  void announce(const RelayEndpoint& relay);
+  void withdraw(const std::string& name);
+  void follow_relay(const RelayRecord& record, bool is_removed);
+  void revoke_route(const RouteId& route);
+  [[nodiscard]] WallTime revoked_until(WallTime now) const;
 
   // control_channel.cpp
   void heartbeat(Agent& agent, const wire::Heartbeat& message);
@@ -82,6 +104,7 @@ class ControlChannel {
   void push_revocations();
   void void_leases(const ChangeSet& changes);
   void cut_off(const ChangeSet& changes);
+  void cut_off_surplus(const ConnectorRecord& connector);
   void cut_off_key(Agent* agent, const Bytes& public_key, std::uint32_t code, std::string_view reason);
   [[nodiscard]] WallTime ticket_end(const Agent& agent) const;
   [[nodiscard]] wire::RelayInfo relay_info(const Agent& agent, const RelayEndpoint& relay);
@@ -96,6 +119,7 @@ class ControlChannel {
   Counters& ids_;
   RouteBook routes_;
   RelayBook relays_;
+  std::map<model::RelayId, std::vector<SocketAddress>> relay_names_;
   InstanceBoard instances_;
   AgentTable agents_;
   std::map<std::uint64_t, PendingEnrolment> enrolments_;

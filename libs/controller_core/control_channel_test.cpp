@@ -416,7 +416,7 @@ TEST_F(ControlChannelTest, ASignatureForAnotherNetworkOrRoleIsDenied) {
   EXPECT_EQ(laptop.denied->code(), 401U);
   bench.connect(laptop);
   message = bench.signed_request(laptop, kClient, "home");
-  message.mutable_authenticate()->set_role(wire::AGENT_ROLE_RELAY);
+  message.mutable_authenticate()->set_role(wire::AGENT_ROLE_UNSPECIFIED);
   bench.send(laptop, message);
   EXPECT_EQ(laptop.denied->code(), 403U);
 }

@@ -30,6 +30,7 @@ struct HighestId {
   std::uint64_t operator()(const MembershipRecord&) const { return 0; }
   std::uint64_t operator()(const AccessRecord&) const { return 0; }
   std::uint64_t operator()(const SecretRecord&) const { return 0; }
+  std::uint64_t operator()(const RevokedRouteRecord&) const { return 0; }
   std::uint64_t operator()(const ResourceRecord& record) const { return record.resource.id.value; }
   std::uint64_t operator()(const RevocationRecord& record) const { return record.id; }
   template <typename Other>
@@ -84,11 +85,14 @@ void Controller::load(std::span<const Record> records) {
   }
   impl_->counters.next_id = std::max(impl_->model.network().next_id, highest + 1);
   impl_->counters.policy_version = impl_->model.network().policy_version;
+  impl_->channel.load();
 }
 
 std::expected<CommandResult, CommandError> Controller::plan(const Command& command, const CommandContext& context) {
   Plan plan(impl_->model, impl_->counters, impl_->random, context, impl_->config, impl_->keys);
-  return std::visit([&](const auto& each) { return plan_command(plan, each); }, command);
+  auto planned = std::visit([&](const auto& each) { return plan_command(plan, each); }, command);
+  if (planned) impl_->channel.add_revoked_routes(planned->changes, context.now);
+  return planned;
 }
 
 void Controller::apply(Instant now, WallTime wall, const ChangeSet& changes) {
@@ -97,6 +101,10 @@ void Controller::apply(Instant now, WallTime wall, const ChangeSet& changes) {
 
 void Controller::set_relay(Instant now, const RelayEndpoint& relay) {
   impl_->channel.set_relay(now, relay);
+}
+
+void Controller::set_relay_names(Instant now, model::RelayId relay, std::vector<SocketAddress> addresses) {
+  impl_->channel.set_relay_names(now, relay, std::move(addresses));
 }
 
 const NetworkRecord& Controller::network() const {
@@ -154,13 +162,34 @@ std::vector<AccessRecord> Controller::access(model::ResourceId resource) const {
   return result;
 }
 
+std::vector<RelayRecord> Controller::relays() const {
+  return values_of(impl_->model.relays());
+}
+
+std::optional<RelayEndpoint> Controller::relay_endpoint(std::string_view name) const {
+  const RelayEndpoint* endpoint = impl_->channel.relays().find(name);
+  if (endpoint == nullptr) return std::nullopt;
+  return *endpoint;
+}
+
+std::vector<RouteId> Controller::revoked_routes() const {
+  std::vector<RouteId> routes;
+  for (const auto& [route, expires_at] : impl_->model.revoked_routes()) routes.push_back(route);
+  return routes;
+}
+
 std::vector<AgentStatus> Controller::agents() const {
   std::vector<AgentStatus> result;
   for (const auto& [number, agent] : impl_->channel.agents().all()) {
     if (agent.state != AgentState::Authenticated) continue;
-    const auto* client = agent.client();
-    const std::uint64_t id = client != nullptr ? client->device.value : agent.connector()->instance.value;
-    result.push_back({id, agent.role, agent.address, agent.connected_at, agent.relays, agent.software});
+    AgentStatus status{0, agent.role, agent.address, agent.connected_at, agent.relays, agent.software, {}};
+    if (const auto* client = agent.client()) status.id = client->device.value;
+    if (const auto* connector = agent.connector()) status.id = connector->instance.value;
+    if (const auto* relay = agent.relay()) {
+      status.id = relay->relay.value;
+      status.report = relay->report;
+    }
+    result.push_back(std::move(status));
   }
   return result;
 }

@@ -71,6 +71,11 @@ struct CreateConnector {
 struct DeleteConnector {
   std::string connector;
 };
+/// Changes what is given and leaves the rest. Fewer instances than are running: the youngest are cut off.
+struct UpdateConnector {
+  std::string connector;
+  std::optional<std::uint32_t> instances_max;
+};
 /// The result carries the pair, once. Regenerating cuts off everything that used the old pair.
 struct GenerateConnectorTokens {
   std::string connector;
@@ -112,11 +117,28 @@ struct EnrolDevice {
 struct DeleteDevice {
   std::string device;
 };
+/// A relay in a process of its own. The result carries its token, once.
+struct CreateRelay {
+  std::string name;
+  std::vector<std::string> addresses;  ///< HOST:PORT or HOST, as agents reach it
+};
+struct UpdateRelay {
+  std::string relay;
+  std::vector<std::string> addresses;
+};
+/// A new token; the relay that enrolled with the old one is cut off.
+struct GenerateRelayToken {
+  std::string relay;
+};
+struct DeleteRelay {
+  std::string relay;
+};
 
 using Command = std::variant<CreateUser, SetPassword, SetUserState, DeleteUser, CreateGroup, DeleteGroup, AddToGroup,
                              RemoveFromGroup, CreateRemoteNetwork, DeleteRemoteNetwork, CreateConnector,
-                             DeleteConnector, GenerateConnectorTokens, CreateResource, UpdateResource, DeleteResource,
-                             GrantAccess, RevokeAccess, EnrolDevice, DeleteDevice>;
+                             UpdateConnector, DeleteConnector, GenerateConnectorTokens, CreateResource, UpdateResource,
+                             DeleteResource, GrantAccess, RevokeAccess, EnrolDevice, DeleteDevice, CreateRelay,
+                             UpdateRelay, GenerateRelayToken, DeleteRelay>;
 
 struct CommandError {
   enum class Kind : std::uint8_t { NotFound, AlreadyExists, Invalid, Conflict };
@@ -133,6 +155,7 @@ struct CommandResult {
   /// Decimal id of the thing that was created or changed.
   std::uint64_t id = 0;
   std::optional<ConnectorTokens> tokens;
+  std::optional<std::string> relay_token;
 };
 
 struct CommandContext {
@@ -169,7 +192,7 @@ struct CommitFirst {
   std::uint64_t ticket;
   ChangeSet changes;
 };
-/// Pushed to the relay (in this process or behind its own control channel): this route is void from now on.
+/// For the relay of this process: this route is void from now on. Relays of their own hear it over their channels.
 struct RevokeRoute {
   RouteId route;
 };
@@ -178,6 +201,9 @@ struct FlowLogged {
   wire::FlowRecord record;
 };
 using Output = std::variant<SendMessage, CloseConnection, CommitFirst, RevokeRoute, FlowLogged>;
+
+/// The relay of the server's own process; no other may have this name.
+inline constexpr std::string_view kOwnRelayName = "main";
 
 struct RelayEndpoint {
   std::string name;
@@ -201,12 +227,13 @@ struct ControllerKeys {
 };
 
 struct AgentStatus {
-  std::uint64_t id = 0;  ///< device or instance id
+  std::uint64_t id = 0;  ///< device, instance or relay id
   wire::AgentRole role = wire::AGENT_ROLE_UNSPECIFIED;
   std::string address;
   WallTime connected_at;
   std::vector<std::string> relays;
   std::string software;
+  wire::RelayReport report;  ///< relays: the last one
 };
 
 /// What was dropped or refused on the control channel since the start.
@@ -231,6 +258,8 @@ class Controller {
   /// After the commit: changes the model and queues what agents must hear. `now` is monotonic, `wall` network time.
   void apply(Instant now, WallTime wall, const ChangeSet& changes);
   void set_relay(Instant now, const RelayEndpoint& relay);
+  /// What the names among a relay's addresses stand for; those that are IP addresses need no help.
+  void set_relay_names(Instant now, model::RelayId relay, std::vector<SocketAddress> addresses);
 
   // --- queries (a snapshot by value, for the admin socket and pages) ------------------------------------------------
   [[nodiscard]] const NetworkRecord& network() const;
@@ -244,6 +273,11 @@ class Controller {
   [[nodiscard]] std::vector<DeviceRecord> devices() const;
   [[nodiscard]] std::vector<model::Resource> resources() const;
   [[nodiscard]] std::vector<AccessRecord> access(model::ResourceId resource) const;
+  [[nodiscard]] std::vector<RelayRecord> relays() const;
+  /// As agents are told of it now; nothing when they are not.
+  [[nodiscard]] std::optional<RelayEndpoint> relay_endpoint(std::string_view name) const;
+  /// Routes that a relay must refuse, for the one of this process at its start.
+  [[nodiscard]] std::vector<RouteId> revoked_routes() const;
   [[nodiscard]] std::vector<AgentStatus> agents() const;
   [[nodiscard]] ControllerCounters counters() const;
   [[nodiscard]] identity::KeySet verification_keys() const;

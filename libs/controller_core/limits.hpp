@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace postern::controller {
 
@@ -14,6 +15,11 @@ inline constexpr std::size_t kResourcesPerRemoteNetworkMax = 1'500;
 inline constexpr std::size_t kAliasesMax = 16;
 inline constexpr std::size_t kPortRangesMax = 128;
 inline constexpr std::size_t kDevicesPerUserMax = 32;
+/// Agents bind at every relay that they are told of, and take no more than this.
+inline constexpr std::size_t kRelaysMax = 8;
+inline constexpr std::size_t kRelayAddressesMax = 8;
+/// Clients choose among a connector's instances; more of them than this is no spreading of load any more.
+inline constexpr std::uint32_t kInstancesPerConnectorMax = 64;
 /// Keys of processes that are gone are kept so that they can come back without a token; the oldest are forgotten.
 inline constexpr std::size_t kIdleInstancesMax = 16;
 /// Route ids that were revoked, so that they are not taken back; the oldest are forgotten (their tickets end anyway).

@@ -230,6 +230,9 @@ const InstanceRecord* ModelState::instance(model::InstanceId id) const {
 const DeviceRecord* ModelState::device(model::DeviceId id) const {
   return find_in(devices_, id);
 }
+const RelayRecord* ModelState::relay(model::RelayId id) const {
+  return find_in(relays_, id);
+}
 const ResourceEntry* ModelState::resource(model::ResourceId id) const {
   return find_in(resources_, id);
 }
@@ -253,6 +256,18 @@ const InstanceRecord* ModelState::instance_by_key(const Digest& key) const {
 const DeviceRecord* ModelState::device_by_key(const Digest& key) const {
   const auto* id = find_in(devices_by_key_, key);
   return id == nullptr ? nullptr : device(*id);
+}
+
+const RelayRecord* ModelState::relay_by_key(const Digest& key) const {
+  const auto found = std::ranges::find_if(relays_, [&](const auto& entry) {
+    return !entry.second.public_key.empty() && key_digest(entry.second.public_key) == key;
+  });
+  return found == relays_.end() ? nullptr : &found->second;
+}
+const RelayRecord* ModelState::relay_by_token(const Digest& token) const {
+  const auto found =
+      std::ranges::find_if(relays_, [&](const auto& entry) { return entry.second.token_digest == token; });
+  return found == relays_.end() ? nullptr : &found->second;
 }
 
 const std::set<model::UserId>& ModelState::members(model::GroupId group) const {

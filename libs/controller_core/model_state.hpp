@@ -43,6 +43,8 @@ class ModelState {
   [[nodiscard]] const auto& devices() const { return devices_; }
   [[nodiscard]] const auto& resources() const { return resources_; }
   [[nodiscard]] const auto& revocations() const { return revocations_; }
+  [[nodiscard]] const auto& relays() const { return relays_; }
+  [[nodiscard]] const std::map<RouteId, WallTime>& revoked_routes() const { return revoked_routes_; }
 
   [[nodiscard]] const UserRecord* user(model::UserId id) const;
   [[nodiscard]] const UserRecord* user_by_email(std::string_view email) const;
@@ -54,6 +56,9 @@ class ModelState {
   [[nodiscard]] const InstanceRecord* instance_by_key(const Digest& key) const;
   [[nodiscard]] const DeviceRecord* device(model::DeviceId id) const;
   [[nodiscard]] const DeviceRecord* device_by_key(const Digest& key) const;
+  [[nodiscard]] const RelayRecord* relay(model::RelayId id) const;
+  [[nodiscard]] const RelayRecord* relay_by_key(const Digest& key) const;
+  [[nodiscard]] const RelayRecord* relay_by_token(const Digest& token) const;
   [[nodiscard]] const ResourceEntry* resource(model::ResourceId id) const;
   [[nodiscard]] const ResourceEntry* resource_by_alias(const model::DnsName& alias) const;
 
@@ -88,6 +93,8 @@ class ModelState {
   void put(const AccessRecord& record);
   void put(const RevocationRecord& record);
   void put(const SecretRecord&) {}  // secrets are the service's business
+  void put(const RelayRecord& record) { relays_[record.id] = record; }
+  void put(const RevokedRouteRecord& record) { revoked_routes_[record.route] = record.expires_at; }
   void drop(const NetworkRecord&) {}
   void drop(const UserRecord& record);
   void drop(const GroupRecord& record);
@@ -100,6 +107,8 @@ class ModelState {
   void drop(const AccessRecord& record);
   void drop(const RevocationRecord& record);
   void drop(const SecretRecord&) {}
+  void drop(const RelayRecord& record) { relays_.erase(record.id); }
+  void drop(const RevokedRouteRecord& record) { revoked_routes_.erase(record.route); }
 
   NetworkRecord network_;
   std::map<model::UserId, UserRecord> users_;
@@ -110,6 +119,8 @@ class ModelState {
   std::map<model::DeviceId, DeviceRecord> devices_;
   std::map<model::ResourceId, ResourceEntry> resources_;
   std::map<std::uint64_t, RevocationRecord> revocations_;
+  std::map<model::RelayId, RelayRecord> relays_;  // a handful: see kRelaysMax
+  std::map<RouteId, WallTime> revoked_routes_;
   std::uint64_t revision_ = 0;
 
   model::GroupId everyone_;

@@ -132,6 +132,10 @@ std::expected<const ConnectorRecord*, CommandError> find_connector(const ModelSt
                       [](const ConnectorRecord& connector) { return connector.name; });
 }
 
+std::expected<const RelayRecord*, CommandError> find_relay(const ModelState& model, std::string_view text) {
+  return find_by_name(model.relays(), "relay", text, [](const RelayRecord& relay) { return relay.name; });
+}
+
 std::expected<const model::Resource*, CommandError> find_resource(const ModelState& model, std::string_view text) {
   const auto found =
       find_by_name(model.resources(), "resource", text, [](const ResourceEntry& entry) { return entry.resource.name; });

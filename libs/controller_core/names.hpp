@@ -34,6 +34,9 @@ namespace postern::controller {
 [[nodiscard]] std::expected<const DeviceRecord*, CommandError> find_device(const ModelState& model,
                                                                            std::string_view text);
 
+[[nodiscard]] std::expected<const RelayRecord*, CommandError> find_relay(const ModelState& model,
+                                                                         std::string_view text);
+
 [[nodiscard]] std::unexpected<CommandError> refuse(CommandError::Kind kind, std::string message);
 
 }  // namespace postern::controller

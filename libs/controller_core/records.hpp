@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/bytes.hpp"
+#include "base/route_id.hpp"
 #include "base/time.hpp"
 #include "model/ids.hpp"
 #include "model/resource.hpp"
@@ -112,9 +113,27 @@ struct SecretRecord {
   bool operator==(const SecretRecord&) const = default;
 };
 
-using Record =
-    std::variant<NetworkRecord, UserRecord, GroupRecord, MembershipRecord, RemoteNetworkRecord, ConnectorRecord,
-                 InstanceRecord, DeviceRecord, ResourceRecord, AccessRecord, RevocationRecord, SecretRecord>;
+/// A relay in a process of its own (PROTOCOL.md §6.1).
+struct RelayRecord {
+  model::RelayId id;
+  std::string name;
+  std::vector<std::string> addresses;  ///< "203.0.113.10:443", "relay.example.org:443": as agents reach it
+  Digest token_digest{};
+  Bytes public_key;  ///< DER SPKI; empty until one has enrolled with the token
+  std::string hostname;
+  WallTime enrolled_at;
+  bool operator==(const RelayRecord&) const = default;
+};
+/// A route that no relay takes any more, whatever ticket names it.
+struct RevokedRouteRecord {
+  RouteId route;
+  WallTime expires_at;  ///< when the last ticket that names it has ended
+  bool operator==(const RevokedRouteRecord&) const = default;
+};
+
+using Record = std::variant<NetworkRecord, UserRecord, GroupRecord, MembershipRecord, RemoteNetworkRecord,
+                            ConnectorRecord, InstanceRecord, DeviceRecord, ResourceRecord, AccessRecord,
+                            RevocationRecord, SecretRecord, RelayRecord, RevokedRouteRecord>;
 
 struct Upsert {
   Record record;

@@ -13,6 +13,18 @@ bool RelayBook::set(const RelayEndpoint& relay) {
   return true;
 }
 
+bool RelayBook::erase(std::string_view name) {
+  const auto found = relays_.find(name);
+  if (found == relays_.end()) return false;
+  relays_.erase(found);
+  return true;
+}
+
+const RelayEndpoint* RelayBook::find(std::string_view name) const {
+  const auto found = relays_.find(name);
+  return found == relays_.end() ? nullptr : &found->second;
+}
+
 wire::RelayInfo RelayBook::info(const RelayEndpoint& relay, const TicketHolder& holder) {
   identity::RelayTicket ticket;
   ticket.network_id = holder.network.value;
@@ -32,6 +44,16 @@ wire::RelayInfo RelayBook::info(const RelayEndpoint& relay, const TicketHolder& 
   info.set_mac_key(std::string(as_text(ticket.mac_key)));
   info.set_expires_at_ms(to_unix_ms(holder.expires_at));
   return info;
+}
+
+identity::SealKey relay_seal_key(ByteView knock_secret, const RelayRecord& relay) {
+  Bytes input = to_bytes(as_bytes("postern-relay-seal"));
+  std::array<std::uint8_t, 8> id{};
+  ByteWriter(id).u64(relay.id.value);
+  input.insert(input.end(), id.begin(), id.end());
+  const Digest key = identity::sha256(relay.public_key);
+  input.insert(input.end(), key.begin(), key.end());
+  return identity::hmac_sha256(knock_secret, input);
 }
 
 }  // namespace postern::controller

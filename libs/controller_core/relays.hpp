@@ -25,6 +25,9 @@ class RelayBook {
 
   /// False when nothing about the relay is new.
   bool set(const RelayEndpoint& relay);
+  /// False when it was not there.
+  bool erase(std::string_view name);
+  [[nodiscard]] const RelayEndpoint* find(std::string_view name) const;
   [[nodiscard]] bool knows(std::string_view name) const { return relays_.contains(name); }
   [[nodiscard]] const std::map<std::string, RelayEndpoint, std::less<>>& all() const { return relays_; }
   /// With a fresh ticket and MAC key in it.
@@ -34,5 +37,9 @@ class RelayBook {
   RandomSource& random_;
   std::map<std::string, RelayEndpoint, std::less<>> relays_;
 };
+
+/// The key that opens the tickets of this relay (PROTOCOL.md §6.1). It follows from the relay's own key, so that nobody
+/// who held the relay's place before can open new tickets.
+[[nodiscard]] identity::SealKey relay_seal_key(ByteView knock_secret, const RelayRecord& relay);
 
 }  // namespace postern::controller

@@ -76,12 +76,15 @@ std::optional<RouteId> RouteBook::revoke(const Digest& key) {
   const auto route = find(key);
   if (!route) return std::nullopt;
   forget(key);
-  if (revoked_.insert(*route).second) revoked_order_.push_back(*route);
-  if (revoked_order_.size() > kRevokedRoutesMax) {
-    revoked_.erase(revoked_order_.front());
-    revoked_order_.pop_front();
-  }
+  refuse(*route);
   return route;
+}
+
+void RouteBook::refuse(const RouteId& route) {
+  if (revoked_.insert(route).second) revoked_order_.push_back(route);
+  if (revoked_order_.size() <= kRevokedRoutesMax) return;
+  revoked_.erase(revoked_order_.front());
+  revoked_order_.pop_front();
 }
 
 void RouteBook::forget(const Digest& key) {

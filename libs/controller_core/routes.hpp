@@ -24,6 +24,8 @@ class RouteBook {
   [[nodiscard]] std::optional<RouteId> find(const Digest& key) const;
   /// Gives up the key's route for good; the caller tells the relay. Nothing when it had none.
   std::optional<RouteId> revoke(const Digest& key);
+  /// A route that was revoked before the last start.
+  void refuse(const RouteId& route);
   /// The key is gone without having been cut off (an idle instance that was forgotten).
   void forget(const Digest& key);
 

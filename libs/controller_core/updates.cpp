@@ -63,10 +63,15 @@ void ControlChannel::cut_off(const ChangeSet& changes) {
         cut_off_key(agents_.find(device->id), device->public_key, 401, "this device was removed: sign in again");
       } else if (const auto* instance = std::get_if<InstanceRecord>(&removed->record)) {
         cut_off_key(agents_.find(instance->id), instance->public_key, 410, "the connector's tokens were revoked");
+      } else if (const auto* relay = std::get_if<RelayRecord>(&removed->record)) {
+        follow_relay(*relay, true);
       }
       continue;
     }
-    const auto* user = std::get_if<UserRecord>(&std::get<Upsert>(change).record);
+    const Record& record = std::get<Upsert>(change).record;
+    if (const auto* relay = std::get_if<RelayRecord>(&record)) follow_relay(*relay, false);
+    if (const auto* connector = std::get_if<ConnectorRecord>(&record)) cut_off_surplus(*connector);
+    const auto* user = std::get_if<UserRecord>(&record);
     if (user == nullptr || user->state == UserState::Active) continue;
     for (const model::DeviceId id : model_.devices_of(user->id)) {
       cut_off_key(agents_.find(id), model_.device(id)->public_key, 403, "the user is disabled");
@@ -74,8 +79,23 @@ void ControlChannel::cut_off(const ChangeSet& changes) {
   }
 }
 
+/// Fewer may run than do: the youngest go, so that the sessions of the others go on.
+void ControlChannel::cut_off_surplus(const ConnectorRecord& connector) {
+  std::vector<const Agent*> running;
+  for (const model::InstanceId id : connected_instances(connector.id)) running.push_back(agents_.find(id));
+  if (running.size() <= connector.instances_max) return;
+  std::ranges::sort(running, {}, [](const Agent* agent) { return agent->number; });
+  std::vector<ConnectionNumber> surplus;
+  for (const Agent* agent : running) surplus.push_back(agent->number);
+  surplus.erase(surplus.begin(), surplus.begin() + connector.instances_max);
+  for (const ConnectionNumber number : surplus) {
+    deny(number, 409, "the connector may have fewer running instances now (" +
+                          std::to_string(connector.instances_max) + ")");
+  }
+}
+
 void ControlChannel::cut_off_key(Agent* agent, const Bytes& public_key, std::uint32_t code, std::string_view reason) {
-  if (const auto route = routes_.revoke(identity::sha256(public_key))) outputs_.emplace_back(RevokeRoute{*route});
+  if (const auto route = routes_.revoke(identity::sha256(public_key))) revoke_route(*route);
   if (agent != nullptr) deny(agent->number, code, reason);
 }
 
@@ -181,20 +201,6 @@ void ControlChannel::plan_ticket_renewal(Agent& agent) {
   const DeviceRecord* device = client == nullptr ? nullptr : model_.device(client->device);
   if (device != nullptr && end >= device->signed_in_until) return;
   agent.ticket_renew_at = moment_.wall + (end - moment_.wall) / 2;
-}
-
-void ControlChannel::set_relay(Instant now, const RelayEndpoint& relay) {
-  // No agent is connected before the first call with a wall clock, so there is one wherever it is needed.
-  moment_.wall += std::chrono::duration_cast<std::chrono::milliseconds>(now - moment_.now);
-  moment_.now = now;
-  if (!relays_.set(relay)) return;
-  for (const auto& [number, entry] : agents_.all()) {
-    if (entry.state != AgentState::Authenticated) continue;
-    Agent& agent = *agents_.find(number);
-    wire::ControllerMessage message;
-    *message.mutable_relay_up()->mutable_relay() = relay_info(agent, relay);
-    send(agent, std::move(message));
-  }
 }
 
 }  // namespace postern::controller

@@ -1,4 +1,4 @@
-// The two tokens of a connector (PROTOCOL.md §5.2). Claim names follow the published connector tokens of Twingate, so
+// The two tokens of a connector (PROTOCOL.md §5.2), and the opaque one of a relay (§6.1). Claim names follow the published connector tokens of Twingate, so
 // that tools that read them keep working.
 #include "identity/jwt.hpp"
 #include "identity/tokens.hpp"
@@ -11,7 +11,18 @@ constexpr std::string_view kAccessType = "postern-access+jwt";
 constexpr std::string_view kNodeType = "AN";
 constexpr std::string_view kTokenVersion = "4";
 constexpr std::string_view kRefreshPrefix = "ptr1_";
-constexpr std::size_t kRefreshSize = 32;
+constexpr std::string_view kRelayPrefix = "prl1_";
+constexpr std::size_t kSecretSize = 32;
+
+std::string make_secret(std::string_view prefix, RandomSource& random) {
+  return std::string(prefix) + to_base64url(random.make<std::array<std::uint8_t, kSecretSize>>());
+}
+
+bool is_secret_shaped(std::string_view prefix, std::string_view token) {
+  if (!token.starts_with(prefix)) return false;
+  const auto bytes = from_base64url(token.substr(prefix.size()));
+  return bytes && bytes->size() == kSecretSize;
+}
 
 std::expected<AccessToken, TokenError> access_token_from(const json::Value& claims) {
   ClaimReader reader(claims);
@@ -73,13 +84,16 @@ std::expected<AccessToken, TokenError> verify_access_token(std::string_view jwt,
 }
 
 std::string make_refresh_token(RandomSource& random) {
-  return std::string(kRefreshPrefix) + to_base64url(random.make<std::array<std::uint8_t, kRefreshSize>>());
+  return make_secret(kRefreshPrefix, random);
 }
-
 bool is_refresh_token_shaped(std::string_view token) {
-  if (!token.starts_with(kRefreshPrefix)) return false;
-  const auto bytes = from_base64url(token.substr(kRefreshPrefix.size()));
-  return bytes && bytes->size() == kRefreshSize;
+  return is_secret_shaped(kRefreshPrefix, token);
+}
+std::string make_relay_token(RandomSource& random) {
+  return make_secret(kRelayPrefix, random);
+}
+bool is_relay_token_shaped(std::string_view token) {
+  return is_secret_shaped(kRelayPrefix, token);
 }
 
 }  // namespace postern::identity

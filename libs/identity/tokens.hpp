@@ -88,6 +88,9 @@ struct AccessToken {
 /// "ptr1_" and 32 random bytes.
 [[nodiscard]] std::string make_refresh_token(RandomSource& random);
 [[nodiscard]] bool is_refresh_token_shaped(std::string_view token);
+/// "prl1_" and 32 random bytes (PROTOCOL.md §6.1).
+[[nodiscard]] std::string make_relay_token(RandomSource& random);
+[[nodiscard]] bool is_relay_token_shaped(std::string_view token);
 
 /// PROTOCOL.md §4.2
 inline constexpr std::size_t kKnockSize = 81;

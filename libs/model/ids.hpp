@@ -13,5 +13,6 @@ using RemoteNetworkId = StrongId<struct RemoteNetworkTag>;
 using ConnectorId = StrongId<struct ConnectorTag>;
 using InstanceId = StrongId<struct InstanceTag>;
 using ResourceId = StrongId<struct ResourceTag>;
+using RelayId = StrongId<struct RelayTag>;
 
 }  // namespace postern::model

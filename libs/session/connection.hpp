@@ -70,6 +70,8 @@ class Connection final : public TimerEntry {
   void close(Instant now, std::uint64_t code, std::string_view reason);
   void ping();
   void set_remote(const SocketAddress& remote);
+  /// A packet that only the peer can have made came from there: answers take the same way.
+  void follow_remote(const SocketAddress& remote) { path_.remote = remote; }
   /// The owner has taken the Closed event: its streams can go.
   void forget_streams();
   /// Nothing is left to be said or remembered.

@@ -110,7 +110,12 @@ void Endpoint::Impl::handle_datagram(const Path& path, MutableBytes datagram) {
     return count(DropReason::NoMemory);
   }
   const ConnectionState before = connection->state();
-  if (const auto dropped = connection->handle_datagram(now, datagram)) count(*dropped);
+  const auto dropped = connection->handle_datagram(now, datagram);
+  if (dropped) {
+    count(*dropped);
+  } else if (config.role == Role::Connector) {
+    connection->follow_remote(path.remote);
+  }
   after_input(*connection, before);
 }
 

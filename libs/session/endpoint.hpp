@@ -111,6 +111,7 @@ class Endpoint {
   /// A PING leaves with the next transmit (liveness is the owner's, DESIGN §5.3). It needs a free congestion window; in
   /// an outage probes leave by themselves, at growing intervals (first one second, each a third longer).
   void ping(Instant now, SessionId session);
+  /// A connector's sessions follow their clients to another relay by themselves (PROTOCOL.md §3.5).
   /// All later packets of the session go to `remote`: the relay has moved, or (with the same address) has come back.
   /// What was unacknowledged is probed for at once, so flows go on one round trip later.
   void set_remote(SessionId session, const SocketAddress& remote);

@@ -48,6 +48,22 @@ TEST_F(Outage, OfAMinuteIsSurvivedAndEndsByItself) {
   EXPECT_LT(pair_.now - said, 100ms);
 }
 
+TEST_F(Outage, AConnectorAnswersToWhereItsClientWasHeardLast) {
+  const auto elsewhere = *SocketAddress::parse("192.0.2.9:443");
+  const auto remote = [&] { return pair_.connector.endpoint.stats(pair_.peer_session)->path.remote; };
+  ASSERT_NE(remote(), elsewhere);
+  pair_.client.endpoint.set_remote(pair_.session, elsewhere);
+  pair_.run_for(1s);
+  EXPECT_EQ(remote(), elsewhere);
+  Bytes forged(100, 0x41);
+  pair_.up.tap = [&](ByteView datagram) { std::copy_n(datagram.begin(), 17, forged.begin()); };
+  say("more");
+  ASSERT_TRUE(pair_.run_until([&] { return heard("more"); }, 5s));
+  const auto stranger = *SocketAddress::parse("192.0.2.66:443");
+  pair_.connector.endpoint.handle_train(pair_.now, {{0, stranger}, forged, forged.size(), 0});
+  EXPECT_EQ(remote(), elsewhere) << "only what the session's keys open moves it";
+}
+
 TEST_F(Outage, EndsAtOnceWhenTheOwnerSaysThatThePathIsBack) {
   cut(true);
   say("during");

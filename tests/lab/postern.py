@@ -26,8 +26,11 @@ PROGRAMS = ("postern-server", "postern-connector", "posternd", "postern")
 READY_SECONDS = 20.0
 CONNECTOR_USER = (992, 992)
 HEALTH_URL = "http://127.0.0.1:9999/healthcheck"
+RELAY_NAME = "far"
+RELAY_PORT = 8443
 
 SERVER_STATE = "/var/lib/postern-server"
+RELAY_STATE = "/var/lib/postern-relay"
 CLIENT_STATE = "/var/lib/postern"
 ADMIN_SOCKET = "/run/postern-server/admin.sock"
 CLIENT_SOCKET = "/run/postern/posternd.sock"
@@ -123,6 +126,32 @@ class Postern:
     def kill_server(self) -> None:
         self._kill("postern-server")
 
+    # --- a relay apart from the server -------------------------------------------------------------------------------
+
+    def add_relay(self) -> None:
+        """Registers a relay that runs on the server's host, on a port of its own, and keeps what it needs."""
+        added = self.admin("relay", "add", RELAY_NAME, "--address", f"{SERVER}:{RELAY_PORT}")
+        text = json.dumps({key: added[key] for key in ("controller", "relay_token")})
+        (self.lab.run_dir / "relay.json").write_text(text, encoding="utf-8")
+
+    def relay_environment(self) -> dict[str, str]:
+        given = json.loads((self.lab.run_dir / "relay.json").read_text("utf-8"))
+        return {"POSTERN_ROLES": "relay", **{f"POSTERN_{key.upper()}": value for key, value in given.items()}}
+
+    def relay_command(self, state: str = RELAY_STATE, port: int = RELAY_PORT) -> list[str]:
+        return ["postern-server", "serve", "--state", state, "--listen", f"[::]:{port}"]
+
+    def serve_relay(self) -> None:
+        """Starts the relay on its state; also after a crash. Returns when it forwards."""
+        self.server.run("install", "-d", "-m", "700", RELAY_STATE)
+        starts = lambda: self.lab.log("postern-relay").count("The relay is ready")  # noqa: E731
+        before = starts()
+        self.server.spawn("postern-relay", *self.relay_command(), env=self.relay_environment())
+        self._await("postern-relay", "the relay is ready", lambda: starts() > before)
+
+    def kill_relay(self) -> None:
+        self._kill("postern-relay")
+
     # --- connector ---------------------------------------------------------------------------------------------------
 
     def start_connector(self) -> None:
@@ -140,8 +169,18 @@ class Postern:
         self.connector.spawn("postern-connector", "postern-connector", env=environment, user=CONNECTOR_USER)
         self._await("postern-connector", "the connector is healthy", self.connector_is_healthy)
 
-    def connector_is_healthy(self) -> bool:
-        asked = self.connector.run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", HEALTH_URL, check=False)
+    def serve_instance(self, name: str, health_port: int, ready: bool = True) -> None:
+        """Starts one more process with the connector's tokens, under a name and with a health port of its own."""
+        tokens = json.loads((self.lab.run_dir / "connector-tokens.json").read_text("utf-8"))
+        environment = {f"POSTERN_{key.upper()}": value for key, value in tokens.items()}
+        environment |= {"POSTERN_HEALTH_PORT": str(health_port), "POSTERN_API_ENDPOINT": f"/tmp/{name}.sock"}
+        self.connector.spawn(name, "postern-connector", env=environment, user=CONNECTOR_USER)
+        if ready:
+            self._await(name, f"{name} is healthy", lambda: self.connector_is_healthy(health_port))
+
+    def connector_is_healthy(self, port: int = 9999) -> bool:
+        url = HEALTH_URL.replace("9999", str(port))
+        asked = self.connector.run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", url, check=False)
         return asked.stdout == "200"
 
     def kill_connector(self) -> None:

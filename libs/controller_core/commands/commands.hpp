@@ -21,6 +21,7 @@ using PlanResult = std::expected<CommandResult, CommandError>;
 [[nodiscard]] PlanResult plan_command(Plan& plan, const CreateRemoteNetwork& command);
 [[nodiscard]] PlanResult plan_command(Plan& plan, const DeleteRemoteNetwork& command);
 [[nodiscard]] PlanResult plan_command(Plan& plan, const CreateConnector& command);
+[[nodiscard]] PlanResult plan_command(Plan& plan, const UpdateConnector& command);
 [[nodiscard]] PlanResult plan_command(Plan& plan, const DeleteConnector& command);
 [[nodiscard]] PlanResult plan_command(Plan& plan, const GenerateConnectorTokens& command);
 [[nodiscard]] PlanResult plan_command(Plan& plan, const CreateResource& command);
@@ -30,6 +31,10 @@ using PlanResult = std::expected<CommandResult, CommandError>;
 [[nodiscard]] PlanResult plan_command(Plan& plan, const RevokeAccess& command);
 [[nodiscard]] PlanResult plan_command(Plan& plan, const EnrolDevice& command);
 [[nodiscard]] PlanResult plan_command(Plan& plan, const DeleteDevice& command);
+[[nodiscard]] PlanResult plan_command(Plan& plan, const CreateRelay& command);
+[[nodiscard]] PlanResult plan_command(Plan& plan, const UpdateRelay& command);
+[[nodiscard]] PlanResult plan_command(Plan& plan, const GenerateRelayToken& command);
+[[nodiscard]] PlanResult plan_command(Plan& plan, const DeleteRelay& command);
 
 /// A connector process proved its refresh token: its key becomes an instance. Older idle keys beyond the bound go;
 /// `keep` are those that are connected.
@@ -40,5 +45,13 @@ struct EnrolInstance {
   std::set<model::InstanceId> keep;
 };
 [[nodiscard]] CommandResult plan_instance(Plan& plan, const EnrolInstance& command);
+
+/// A relay proved its token, which no other key has used: its key becomes the relay's.
+struct EnrolRelay {
+  model::RelayId relay;
+  Bytes public_key;
+  std::string hostname;
+};
+[[nodiscard]] CommandResult plan_relay(Plan& plan, const EnrolRelay& command);
 
 }  // namespace postern::controller

@@ -79,6 +79,19 @@ class Writer {
     db_.run("INSERT INTO secret VALUES (?1, ?2, ?3) ON CONFLICT (network_id, name) DO UPDATE SET sealed = ?3", network_,
             r.name, r.sealed);
   }
+  void operator()(const RelayRecord& r) {
+    std::string addresses;
+    for (const std::string& address : r.addresses) addresses += (addresses.empty() ? "" : " ") + address;
+    db_.run(
+        "INSERT INTO relay VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (network_id, id) DO UPDATE SET "
+        "name = ?3, addresses = ?4, token_digest = ?5, public_key = ?6, hostname = ?7, enrolled_at = ?8",
+        network_, r.id, r.name, addresses, r.token_digest, r.public_key, r.hostname, r.enrolled_at);
+  }
+  void operator()(const RevokedRouteRecord& r) {
+    db_.run(
+        "INSERT INTO revoked_route VALUES (?1, ?2, ?3) ON CONFLICT (network_id, route) DO UPDATE SET expires_at = ?3",
+        network_, to_bytes(r.route.bytes), r.expires_at);
+  }
 
  private:
   Database& db_;
@@ -109,6 +122,10 @@ class Remover {
   void operator()(const SecretRecord& r) {
     db_.run("DELETE FROM secret WHERE network_id = ?1 AND name = ?2", network_, r.name);
   }
+  void operator()(const RelayRecord& r) { by_id("relay", r.id.value); }
+  void operator()(const RevokedRouteRecord& r) {
+    db_.run("DELETE FROM revoked_route WHERE network_id = ?1 AND route = ?2", network_, to_bytes(r.route.bytes));
+  }
 
  private:
   /// `table` is one of the literals above.
@@ -131,6 +148,16 @@ NetworkRecord network_of(const Row& row) {
           row.time(7)};
 }
 
+std::vector<std::string> words_of(const std::string& text) {
+  std::vector<std::string> words;
+  for (std::size_t start = 0; start < text.size();) {
+    const std::size_t blank = std::min(text.find(' ', start), text.size());
+    words.push_back(text.substr(start, blank - start));
+    start = blank + 1;
+  }
+  return words;
+}
+
 std::optional<ResourceRecord> resource_of(const Row& row) {
   auto address = model::ResourceAddress::parse(row.text(3));
   auto tcp = model::ProtocolRule::parse(row.text(5));
@@ -144,13 +171,10 @@ std::optional<ResourceRecord> resource_of(const Row& row) {
                            std::move(*tcp),
                            std::move(*udp),
                            row.i64(7) != 0};
-  const std::string aliases = row.text(4);
-  for (std::size_t start = 0; start < aliases.size();) {
-    const std::size_t blank = std::min(aliases.find(' ', start), aliases.size());
-    const auto alias = model::DnsName::parse(std::string_view(aliases).substr(start, blank - start));
+  for (const std::string& word : words_of(row.text(4))) {
+    const auto alias = model::DnsName::parse(word);
     if (!alias) return std::nullopt;
     resource.aliases.push_back(*alias);
-    start = blank + 1;
   }
   return ResourceRecord{std::move(resource)};
 }
@@ -207,6 +231,26 @@ void read_connectors(Database& db, model::NetworkId network, std::vector<Record>
       [&](const Row& row) {
         out.emplace_back(InstanceRecord{row.id<model::InstanceId>(0), row.id<model::ConnectorId>(1), row.u64(2),
                                         row.blob(3), row.text(4), row.time(5)});
+      },
+      network);
+}
+
+void read_relays(Database& db, model::NetworkId network, std::vector<Record>& out) {
+  db.query(
+      "SELECT id, name, addresses, token_digest, public_key, hostname, enrolled_at FROM relay WHERE network_id = ?1 "
+      "ORDER BY id",
+      [&](const Row& row) {
+        out.emplace_back(RelayRecord{row.id<model::RelayId>(0), row.text(1), words_of(row.text(2)), row.digest(3),
+                                     row.blob(4), row.text(5), row.time(6)});
+      },
+      network);
+  db.query(
+      "SELECT route, expires_at FROM revoked_route WHERE network_id = ?1 ORDER BY expires_at, route",
+      [&](const Row& row) {
+        RevokedRouteRecord record{{}, row.time(1)};
+        const Bytes route = row.blob(0);
+        std::copy_n(route.begin(), std::min(route.size(), record.route.bytes.size()), record.route.bytes.begin());
+        out.emplace_back(record);
       },
       network);
 }
@@ -270,6 +314,7 @@ std::optional<std::vector<Record>> read_records(Database& database, model::Netwo
       "SELECT * FROM network WHERE id = ?1", [&](const Row& row) { records.emplace_back(network_of(row)); }, network);
   read_people(database, network, records);
   read_connectors(database, network, records);
+  read_relays(database, network, records);
   if (!read_policy(database, network, records)) return std::nullopt;
   return records;
 }

@@ -66,6 +66,9 @@ void ConnectorService::handle_down(const runtime::ControlDown& down) {
                 down.reason + "; check POSTERN_URL, or make new tokens when the server was set up again");
   }
   if (down.failure == runtime::ControlFailure::PinMismatch) log_.error(down.reason);
+  if (down.failure == runtime::ControlFailure::Denied && down.code == 409) {
+    log_.warn("The server has no place for this instance; trying again every ten seconds", {{"reason", down.reason}});
+  }
   set_state(State::Offline, down.reason);
   log_.debug("The control channel is down", {{"reason", down.reason}, {"code", down.code}});
 }
@@ -85,6 +88,9 @@ void ConnectorService::handle_message(Instant now, const wire::ControllerMessage
     case wire::ControllerMessage::kRelayUp:
       log_.debug("A relay is up", {{"relay", message.relay_up().relay().name()}});
       return relays_.update(now, message.relay_up().relay());
+    case wire::ControllerMessage::kRelayDown:
+      log_.info("A relay was taken away", {{"relay", message.relay_down().name()}});
+      return relays_.remove(now, message.relay_down().name());
     default:
       return;  // for other roles, or of a later version
   }

@@ -54,6 +54,13 @@ void RelayBindings::update(Instant now, const wire::RelayInfo& relay) {
   upsert(now, relay, wire::RebindReason::RelayRestarted);
 }
 
+void RelayBindings::remove(Instant now, const std::string& name) {
+  if (relays_.erase(name) == 0) return;
+  callbacks_.changed();
+  const auto others = bound(now);
+  if (!others.empty()) callbacks_.proven(others.front().address);
+}
+
 void RelayBindings::upsert(Instant now, const wire::RelayInfo& info, wire::RebindReason reason) {
   auto addresses = parse_addresses(info);
   auto ticket = parse_ticket(info);

@@ -37,6 +37,8 @@ class RelayBindings {
   void replace(Instant now, const google::protobuf::RepeatedPtrField<wire::RelayInfo>& relays);
   /// RelayUp: a new epoch or ticket of one relay.
   void update(Instant now, const wire::RelayInfo& relay);
+  /// RelayDown: it is no longer one of this Network. Sessions over it take another way where there is one.
+  void remove(Instant now, const std::string& name);
   void rebind_all(Instant now, wire::RebindReason reason);
 
   /// True when the datagram was for a binding.

@@ -2,6 +2,8 @@
 
 #include <map>
 
+#include "services/server/admin_views.hpp"
+
 namespace postern::server {
 namespace {
 
@@ -35,6 +37,11 @@ CommandResultOr update_resource(const AdminRequest& request) {
     return usage("nothing to change: give --name, --address, --alias, --no-alias or --tcp");
   }
   return update;
+}
+
+CommandResultOr update_connector(const AdminRequest& request) {
+  if (!request.has("max-instances")) return usage("nothing to change: give --max-instances");
+  return UpdateConnector{request.argument(0), static_cast<std::uint32_t>(number_option(request, "max-instances", 0))};
 }
 
 using R = AdminRequest;
@@ -96,6 +103,8 @@ VerbTable verbs_of_networks() {
           return CreateConnector{r.argument(0), r.option("remote-network")};
         },
         "The connector %1 was added. Make its tokens: postern-server admin connector tokens '%1'"}},
+      {"connector update",
+       {[](const R& r, const S&) -> CommandResultOr { return update_connector(r); }, "The connector %1 was changed."}},
       {"connector delete",
        {[](const R& r, const S&) -> CommandResultOr { return DeleteConnector{r.argument(0)}; },
         "The connector %1 was deleted."}},
@@ -123,10 +132,29 @@ VerbTable verbs_of_networks() {
         "The device %1 is signed out."}}};
 }
 
+VerbTable verbs_of_relays() {
+  return {{"relay add",
+           {[](const R& r, const S&) -> CommandResultOr {
+              return CreateRelay{r.argument(0), r.list("address")};
+            },
+            ""}},
+          {"relay update",
+           {[](const R& r, const S&) -> CommandResultOr {
+              return UpdateRelay{r.argument(0), r.list("address")};
+            },
+            "The relay %1 was changed."}},
+          {"relay token",
+           {[](const R& r, const S&) -> CommandResultOr { return GenerateRelayToken{r.argument(0)}; }, ""}},
+          {"relay delete",
+           {[](const R& r, const S&) -> CommandResultOr { return DeleteRelay{r.argument(0)}; },
+            "The relay %1 was deleted."}}};
+}
+
 const VerbTable& verbs() {
   static const VerbTable kVerbs = [] {
     VerbTable all = verbs_of_people();
     all.merge(verbs_of_networks());
+    all.merge(verbs_of_relays());
     return all;
   }();
   return kVerbs;

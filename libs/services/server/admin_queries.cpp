@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "services/server/admin_agents.hpp"
 #include "services/server/admin_views.hpp"
 #include "services/server/table.hpp"
 
@@ -13,22 +14,6 @@ using Rows = std::vector<std::vector<std::string>>;
 
 AdminReply reply(const json& data, std::string text) {
   return {.data = data.dump(), .text = std::move(text)};
-}
-
-std::string comma_separated(const std::vector<std::string>& items) {
-  std::string text;
-  for (const std::string& item : items) text += (text.empty() ? "" : ", ") + item;
-  return text;
-}
-
-json agent_json(const controller::AgentStatus& agent, const std::string& name) {
-  return {{"id", std::to_string(agent.id)},
-          {"name", name},
-          {"role", agent.role == wire::AGENT_ROLE_CLIENT ? "client" : "connector"},
-          {"address", agent.address},
-          {"connected_at", iso_time(agent.connected_at)},
-          {"relays", agent.relays},
-          {"software", agent.software}};
 }
 
 json json_or_null(const std::string& text) {
@@ -95,31 +80,6 @@ AdminResult remote_networks(const AdminContext& context, const AdminRequest&) {
     rows.push_back({each.name, std::to_string(each.id.value)});
   }
   return reply({{"remote_networks", list}}, table(rows, "There are no remote networks."));
-}
-
-AdminResult connectors(const AdminContext& context, const AdminRequest&) {
-  const Names names(context.host.controller());
-  const auto agents = context.host.controller().agents();
-  json list = json::array();
-  Rows rows{{"CONNECTOR", "REMOTE NETWORK", "STATE", "INSTANCES", "ID"}};
-  for (const auto& connector : context.host.controller().connectors()) {
-    json instances = json::array();
-    for (const auto& instance : context.host.controller().instances(connector.id)) {
-      const auto agent = std::ranges::find_if(agents, [&](const controller::AgentStatus& each) {
-        return each.role == wire::AGENT_ROLE_CONNECTOR && each.id == instance.id.value;
-      });
-      if (agent != agents.end()) instances.push_back(agent_json(*agent, instance.hostname));
-    }
-    const char* state = connector.token_generation == 0 ? "no tokens" : instances.empty() ? "offline" : "online";
-    list.push_back({{"id", std::to_string(connector.id.value)},
-                    {"name", connector.name},
-                    {"remote_network", names.of(connector.remote_network)},
-                    {"state", state},
-                    {"instances", instances}});
-    rows.push_back({connector.name, names.of(connector.remote_network), state, std::to_string(instances.size()),
-                    std::to_string(connector.id.value)});
-  }
-  return reply({{"connectors", list}}, table(rows, "There are no connectors."));
 }
 
 AdminResult resources(const AdminContext& context, const AdminRequest&) {
@@ -271,10 +231,9 @@ AdminReply status_reply(const AdminContext& context, const std::optional<RelaySn
   json agents = json::array();
   Rows rows{{"AGENT", "ROLE", "ADDRESS", "SINCE", "RELAYS", "SOFTWARE"}};
   for (const auto& agent : controller.agents()) {
-    const bool client = agent.role == wire::AGENT_ROLE_CLIENT;
-    const std::string name = client ? names.of(model::DeviceId(agent.id)) : names.of(model::InstanceId(agent.id));
-    agents.push_back(agent_json(agent, name));
-    rows.push_back({name, client ? "client" : "connector", agent.address, iso_time(agent.connected_at),
+    const std::string name = names.of(model::DeviceId(agent.id));  // ids are never used for two kinds of things
+    agents.push_back(json::parse(agent_json(agent, name)));
+    rows.push_back({name, role_name(agent.role), agent.address, iso_time(agent.connected_at),
                     comma_separated(agent.relays), agent.software});
   }
   const controller::ControllerCounters counted = controller.counters();
@@ -308,7 +267,9 @@ std::optional<AdminResult> answer_query(const AdminContext& context, const Admin
   static const std::map<std::string, Query, std::less<>> kQueries{{"user list", users},
                                                                   {"group list", groups},
                                                                   {"remote-network list", remote_networks},
-                                                                  {"connector list", connectors},
+                                                                  {"connector list", list_connectors},
+                                                                  {"connector show", show_connector},
+                                                                  {"relay list", list_relays},
                                                                   {"resource list", resources},
                                                                   {"access list", access},
                                                                   {"device list", devices},

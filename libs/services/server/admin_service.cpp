@@ -70,6 +70,7 @@ class AdminService::Impl {
     const auto done = context_.host.execute(**command, kActor, kOrigin);
     if (!done) return std::unexpected(done.error());
     if (done->tokens) return tokens_reply(request, *done->tokens);
+    if (done->relay_token) return relay_token_reply(request, *done->relay_token);
     return AdminReply{.data = json{{"id", std::to_string(done->id)}}.dump(), .text = outcome_sentence(request) + '\n'};
   }
 
@@ -85,6 +86,15 @@ class AdminService::Impl {
                     ". They are shown once; what runs with older ones is cut off.\nPOSTERN_NETWORK=" + network +
                     "\nPOSTERN_ACCESS_TOKEN=" + tokens.access_token +
                     "\nPOSTERN_REFRESH_TOKEN=" + tokens.refresh_token + '\n'};
+  }
+
+  AdminReply relay_token_reply(const AdminRequest& request, const std::string& token) const {
+    const json data{{"relay", request.argument(0)}, {"controller", context_.enrolment_url}, {"relay_token", token}};
+    return {.data = data.dump(),
+            .text = "# The relay " + request.argument(0) +
+                    ": start postern-server serve with this. The token is shown once and enrols one relay.\n"
+                    "POSTERN_ROLES=relay\nPOSTERN_CONTROLLER=" +
+                    context_.enrolment_url + "\nPOSTERN_RELAY_TOKEN=" + token + '\n'};
   }
 
   /// A user without a password gets a link where it is set.

@@ -1,5 +1,7 @@
 #include "services/server/admin_verbs.hpp"
 
+#include "controller_core/limits.hpp"
+
 namespace postern::server {
 namespace {
 
@@ -100,12 +102,47 @@ std::vector<Command> connector_verbs() {
            .options = {to_remote_network()},
            .arguments = {kConnector}},
           {.name = "connector list", .sentence = "Lists the connectors and their running instances."},
+          {.name = "connector show",
+           .sentence = "Shows a connector and every process of it: host, state, since when, relays, version.",
+           .arguments = {kConnector}},
+          {.name = "connector update",
+           .sentence = "Changes what is given and leaves the rest.",
+           .options = {{.name = "max-instances",
+                        .sentence = "How many processes may run with its tokens at once; the youngest beyond are cut "
+                                    "off.",
+                        .kind = ValueKind::Integer,
+                        .value_name = "N",
+                        .minimum = 1,
+                        .maximum = controller::kInstancesPerConnectorMax}},
+           .arguments = {kConnector}},
           {.name = "connector delete",
            .sentence = "Deletes a connector; it is cut off at once.",
            .arguments = {kConnector}},
           {.name = "connector tokens",
            .sentence = "Makes new tokens and prints them, once. What runs with older ones is cut off.",
            .arguments = {kConnector}}};
+}
+
+std::vector<Command> relay_verbs() {
+  const Argument relay = named("NAME", "The relay's name.");
+  const Option addresses{.name = "address",
+                         .sentence = "Where agents reach it: HOST:PORT, with an IP address or a name.",
+                         .kind = ValueKind::List,
+                         .value_name = "HOST:PORT",
+                         .required = true};
+  return {{.name = "relay add",
+           .sentence = "Adds a relay that runs apart from this server, and prints what it needs, once.",
+           .options = {addresses},
+           .arguments = {relay}},
+          {.name = "relay list", .sentence = "Lists the relays, their load and whether they are connected."},
+          {.name = "relay update",
+           .sentence = "Gives it other addresses; agents follow at once.",
+           .options = {addresses},
+           .arguments = {relay}},
+          {.name = "relay token",
+           .sentence = "Makes a new token and prints it, once. The relay that used the old one is cut off.",
+           .arguments = {relay}},
+          {.name = "relay delete", .sentence = "Deletes a relay; it is cut off at once.", .arguments = {relay}}};
 }
 
 std::vector<Command> resource_verbs() {
@@ -160,8 +197,8 @@ const config::Program& admin_program() {
                             .sentence =
                                 "Manages the Network of the server that runs on this machine. Before the command: "
                                 "--socket PATH names the server's socket, --json prints one JSON document."};
-    for (auto&& verbs : {user_verbs(), group_verbs(), remote_network_verbs(), connector_verbs(), resource_verbs(),
-                         access_verbs(), other_verbs()}) {
+    for (auto&& verbs : {user_verbs(), group_verbs(), remote_network_verbs(), connector_verbs(), relay_verbs(),
+                         resource_verbs(), access_verbs(), other_verbs()}) {
       program.commands.insert(program.commands.end(), verbs.begin(), verbs.end());
     }
     return program;

@@ -22,6 +22,7 @@ Names::Names(const controller::Controller& controller) {
   for (const auto& network : controller.remote_networks()) names_[network.id.value] = network.name;
   for (const auto& resource : controller.resources()) names_[resource.id.value] = resource.name;
   for (const auto& device : controller.devices()) names_[device.id.value] = device.name;
+  for (const auto& relay : controller.relays()) names_[relay.id.value] = relay.name;
   for (const auto& connector : controller.connectors()) {
     names_[connector.id.value] = connector.name;
     for (const auto& instance : controller.instances(connector.id)) names_[instance.id.value] = connector.name;

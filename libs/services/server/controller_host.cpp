@@ -46,6 +46,7 @@ std::expected<controller::CommandResult, ServerError> ControllerHost::execute(co
   if (auto committed = commit(planned->changes); !committed) return std::unexpected(committed.error());
   controller_.apply(monotonic_now(), wall_now(), planned->changes);
   drain();
+  changed_();
   return std::move(*planned);
 }
 
@@ -59,6 +60,11 @@ std::expected<void, ServerError> ControllerHost::commit(const controller::Change
 
 void ControllerHost::set_relay(const controller::RelayEndpoint& relay) {
   controller_.set_relay(monotonic_now(), relay);
+  drain();
+}
+
+void ControllerHost::set_relay_names(model::RelayId relay, std::vector<SocketAddress> addresses) {
+  controller_.set_relay_names(monotonic_now(), relay, std::move(addresses));
   drain();
 }
 
@@ -125,6 +131,10 @@ void ControllerHost::handle(const controller::CloseConnection& output) {
 
 void ControllerHost::handle(const controller::CommitFirst& output) {
   const bool ok = commit(output.changes).has_value();
+  for (const controller::AuditEntry& entry : output.changes.audit) {
+    // Whoever holds a token can do this: it is worth a line besides the audit entry.
+    if (ok) log_.info("A new key has enrolled", {{"what", entry.subject}, {"by", entry.actor}, {"from", entry.origin}});
+  }
   controller_.handle_committed(monotonic_now(), wall_now(), output.ticket, ok);
 }
 

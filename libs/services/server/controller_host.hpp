@@ -45,6 +45,9 @@ class ControllerHost {
   /// Records that are the service's own business (secrets), in a transaction of their own.
   [[nodiscard]] std::expected<void, ServerError> commit(const controller::ChangeSet& changes);
   void set_relay(const controller::RelayEndpoint& relay);
+  void set_relay_names(model::RelayId relay, std::vector<SocketAddress> addresses);
+  /// Called behind each change that somebody made.
+  void on_changed(std::function<void()> changed) { changed_ = std::move(changed); }
 
   /// /control/v1
   void take_connection(std::shared_ptr<runtime::ByteStream> stream, const runtime::HttpRequest& request);
@@ -75,6 +78,7 @@ class ControllerHost {
   model::NetworkId network_;
   runtime::Logger& log_;
   RevokeRoute revoke_route_;
+  std::function<void()> changed_ = [] {};
   std::map<controller::ConnectionNumber, std::shared_ptr<runtime::WebSocket>> connections_;
   std::uint64_t next_number_ = 1;
   runtime::Timer timer_;

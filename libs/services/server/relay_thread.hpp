@@ -11,24 +11,16 @@
 #include "base/ip.hpp"
 #include "base/random.hpp"
 #include "base/route_id.hpp"
+#include "controller_core/controller.hpp"
 #include "identity/tokens.hpp"
-#include "relay_core/relay_output.hpp"
 #include "runtime/http/io_loop.hpp"
+#include "services/server/relay_port.hpp"
 #include "services/server/server_error.hpp"
 
 namespace postern::server {
 
 /// The relay of the same process; agents know it by this name.
-inline constexpr std::string_view kLocalRelayName = "main";
-
-struct RelaySnapshot {
-  std::uint64_t epoch = 0;
-  std::size_t bindings = 0;
-  relay_core::RelayStats stats{};
-  std::uint64_t bytes_received = 0;
-  std::uint64_t bytes_sent = 0;
-  std::uint64_t send_dropped = 0;
-};
+inline constexpr std::string_view kLocalRelayName = controller::kOwnRelayName;
 
 class RelayThread {
  public:

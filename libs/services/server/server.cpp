@@ -14,6 +14,7 @@
 #include "services/server/admin_service.hpp"
 #include "services/server/controller_host.hpp"
 #include "services/server/relay_addresses.hpp"
+#include "services/server/relay_names.hpp"
 #include "services/server/relay_thread.hpp"
 #include "services/server/web_context.hpp"
 
@@ -132,6 +133,8 @@ class Server {
     if (auto started = start_admin_socket(); !started) return std::unexpected(started.error());
     if (relay_) relay_->start();
     watch_relay_address();
+    relay_names_.follow();
+    host_.on_changed([this] { relay_names_.follow(); });
     check_leaf_daily();
     return {};
   }
@@ -167,6 +170,7 @@ class Server {
     auto opened = RelayThread::open(loop_, listen, state_.relay_seal, random_);
     if (!opened) return std::unexpected(opened.error());
     relay_ = std::move(*opened);
+    for (const RouteId& route : controller_.revoked_routes()) relay_->revoke(route);
     const auto addresses = known_relay_addresses(options_.public_addresses, state_.network.url);
     if (!addresses.empty()) announce_relay(addresses);
     return {};
@@ -265,6 +269,7 @@ class Server {
   runtime::HttpServer http_;
   std::unique_ptr<RelayThread> relay_;
   std::unique_ptr<AddressWatch> address_watch_;
+  RelayNames relay_names_{loop_, host_, log_};
   std::unique_ptr<AdminService> admin_;
   runtime::LineServer admin_socket_;
   runtime::Timer leaf_timer_;

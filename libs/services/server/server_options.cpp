@@ -1,6 +1,9 @@
 #include "services/server/server_options.hpp"
 
+#include <algorithm>
+
 #include "config/version.hpp"
+#include "runtime/os/files.hpp"
 #include "runtime/os/log.hpp"
 #include "services/server/admin_client.hpp"
 
@@ -10,6 +13,7 @@ namespace {
 using config::Option;
 using config::ValueKind;
 
+constexpr std::size_t kTokenFileMax = 4096;
 constexpr const char* kAdminSocket = "/run/postern-server/admin.sock";
 
 std::string check_listen(std::string_view text) {
@@ -22,8 +26,12 @@ std::string check_public_name(std::string_view text) {
   return PublicAddress::parse_name(text) ? "" : "is not a host name, such as postern.example.org";
 }
 std::string check_roles(std::string_view text) {
-  if (text == "controller,relay" || text == "relay,controller" || text == "controller") return "";
-  return "is not possible in this version; use controller,relay or controller";
+  if (text == "controller,relay" || text == "relay,controller" || text == "controller" || text == "relay") return "";
+  return "is none of controller,relay, controller, relay";
+}
+std::string check_controller(std::string_view text) {
+  const auto target = parse_controller_url(text);
+  return target ? "" : target.error();
 }
 std::string check_log_level(std::string_view text) {
   return runtime::parse_log_level(text) ? "" : "is not one of trace, debug, info, warn, error, off";
@@ -72,7 +80,7 @@ config::Command init_command() {
                .value_name = "FILE"}}};
 }
 
-config::Command serve_command() {
+config::Command serve_command_of_controller() {
   return {.name = "serve",
           .sentence = "Runs the server until it is told to stop.",
           .options = {
@@ -90,7 +98,7 @@ config::Command serve_command() {
                .check = check_listen},
               kSocket,
               {.name = "roles",
-               .sentence = "What this process does: controller,relay or controller alone.",
+               .sentence = "What this process does: controller,relay or one of them alone.",
                .value_name = "ROLES",
                .default_value = "controller,relay",
                .environment = {"POSTERN_ROLES"},
@@ -116,6 +124,30 @@ config::Command serve_command() {
                .environment = {"POSTERN_LOG_LEVEL"},
                .check = check_log_level,
                .reloadable = true}}};
+}
+
+/// Of a relay in a process of its own.
+std::vector<Option> relay_options() {
+  return {{.name = "controller",
+           .sentence = "With --roles relay: the controller's enrolment URL.",
+           .value_name = "URL",
+           .environment = {"POSTERN_CONTROLLER"},
+           .check = check_controller},
+          {.name = "relay-token",
+           .sentence = "With --roles relay: the token that postern-server admin relay add printed; not needed any more "
+                       "once the relay has enrolled.",
+           .environment = {"POSTERN_RELAY_TOKEN"},
+           .secret = true},
+          {.name = "relay-token-file",
+           .sentence = "File with the relay's token.",
+           .value_name = "FILE",
+           .environment = {"POSTERN_RELAY_TOKEN_FILE"}}};
+}
+
+config::Command serve_command() {
+  config::Command command = serve_command_of_controller();
+  for (Option& option : relay_options()) command.options.push_back(std::move(option));
+  return command;
 }
 
 config::Command admin_command() {
@@ -147,7 +179,79 @@ const config::Program& server_program() {
   return kProgram;
 }
 
+std::expected<ControllerTarget, std::string> parse_controller_url(std::string_view url) {
+  constexpr std::string_view kPin = "ca=";
+  const auto address = PublicAddress::parse_url(url.substr(0, url.find('#')));
+  if (!address) return std::unexpected("is no enrolment URL, such as https://203.0.113.10/#ca=…");
+  ControllerTarget target;
+  target.server.host = address->host;
+  target.server.port = address->port;
+  const std::size_t mark = url.find('#');
+  if (mark == std::string_view::npos) return target;
+  const std::string_view fragment = url.substr(mark + 1);
+  const auto pin = fragment.starts_with(kPin) ? from_base64url(fragment.substr(kPin.size())) : std::nullopt;
+  if (!pin || pin->size() != sizeof(Digest)) {
+    return std::unexpected("has a damaged digest behind #ca=: copy the whole enrolment URL");
+  }
+  std::ranges::copy(*pin, target.trust.root_pin.emplace().begin());
+  return target;
+}
+
+namespace {
+
+std::expected<std::string, ServerError> relay_token(const config::Settings& settings) {
+  const auto file = settings.find("relay-token-file");
+  std::string token = settings.find("relay-token").value_or("");
+  if (file && !token.empty()) {
+    return std::unexpected(usage("POSTERN_RELAY_TOKEN and --relay-token-file contradict each other: give one of them"));
+  }
+  if (file) {
+    auto text = runtime::read_text_file(*file, kTokenFileMax);
+    if (!text) return std::unexpected(usage(text.error().text));
+    token = std::move(*text);
+  }
+  const auto is_blank = [](char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; };
+  while (!token.empty() && is_blank(token.back())) token.pop_back();
+  while (!token.empty() && is_blank(token.front())) token.erase(token.begin());
+  if (!token.empty() && !identity::is_relay_token_shaped(token)) {
+    return std::unexpected(ServerError{config::ExitCode::BadToken,
+                                       "the relay's token is damaged: copy it again as postern-server admin relay add "
+                                       "printed it, without quotes"});
+  }
+  return token;
+}
+
+/// What belongs to other roles than those that were chosen.
+std::expected<void, ServerError> check_roles_agree(const config::Settings& settings) {
+  const std::string roles = settings.text("roles");
+  const bool alone = roles == "relay";
+  for (const char* name : {"certificate", "key", "public-address"}) {
+    if (!alone || !settings.is_set(name)) continue;
+    return std::unexpected(
+        usage("--" + std::string(name) + " belongs to a controller, not to --roles relay" +
+              (std::string_view(name) == "public-address" ? ": the controller tells agents the relay's address, as "
+                                                            "postern-server admin relay add was given it"
+                                                          : "")));
+  }
+  for (const char* name : {"controller", "relay-token", "relay-token-file"}) {
+    if (alone || !settings.is_set(name)) continue;
+    return std::unexpected(usage("--" + std::string(name) + " is for a relay of its own: use it with --roles relay"));
+  }
+  if (roles == "controller" && settings.is_set("public-address")) {
+    return std::unexpected(usage("--public-address is that of this process's relay, and --roles controller has none"));
+  }
+  if (alone && !settings.is_set("controller")) {
+    return std::unexpected(
+        usage("--roles relay needs its controller: give --controller with the enrolment URL that "
+              "postern-server admin relay add printed"));
+  }
+  return {};
+}
+
+}  // namespace
+
 std::expected<ServeOptions, ServerError> serve_options(const config::Settings& settings) {
+  if (auto agreed = check_roles_agree(settings); !agreed) return std::unexpected(agreed.error());
   ServeOptions options{.folder = settings.text("state"),
                        .listen = *SocketAddress::parse(settings.text("listen")),
                        .admin_socket = settings.text("admin-socket"),
@@ -161,6 +265,11 @@ std::expected<ServeOptions, ServerError> serve_options(const config::Settings& s
   for (const std::string& text : settings.list("public-address")) {
     options.public_addresses.push_back(*PublicAddress::parse_ip(text));
   }
+  if (settings.text("roles") != "relay") return options;
+  options.controller = *parse_controller_url(settings.text("controller"));
+  auto token = relay_token(settings);
+  if (!token) return std::unexpected(token.error());
+  options.relay_token = std::move(*token);
   return options;
 }
 

@@ -7,12 +7,21 @@
 
 #include "base/ip.hpp"
 #include "config/parser.hpp"
+#include "runtime/http/tls.hpp"
 #include "services/server/server_error.hpp"
 #include "services/server/state.hpp"
 
 namespace postern::server {
 
 [[nodiscard]] const config::Program& server_program();
+
+/// Where a relay of its own finds its controller.
+struct ControllerTarget {
+  runtime::ServerAddress server{};
+  runtime::ServerTrust trust{};
+};
+/// "https://HOST[:PORT]/#ca=<digest>" or without the fragment; the error is what is wrong with it.
+[[nodiscard]] std::expected<ControllerTarget, std::string> parse_controller_url(std::string_view url);
 
 struct ServeOptions {
   std::string folder{};
@@ -23,6 +32,8 @@ struct ServeOptions {
   std::string certificate_file{};                 ///< a public certificate instead of the own CA
   std::string key_file{};
   std::string log_level{};
+  std::optional<ControllerTarget> controller{};  ///< --roles relay: this process is a relay of that controller
+  std::string relay_token{};                     ///< may be empty once the relay has enrolled
 };
 [[nodiscard]] std::expected<ServeOptions, ServerError> serve_options(const config::Settings& settings);
 /// Reads the password file when one is named.
