@@ -20,6 +20,8 @@ namespace {
 
 constexpr std::chrono::milliseconds kRetryFirst{200};
 constexpr std::chrono::milliseconds kRetryMax{30'000};
+/// A place that is taken (409) is free after 10 s of silence at the earliest.
+constexpr std::chrono::milliseconds kRetryTaken{10'000};
 /// A connection that lived this long was a good one: the next retry starts from the beginning.
 constexpr std::chrono::seconds kProvenAfter{10};
 constexpr std::chrono::seconds kConnectMax{15};
@@ -217,19 +219,33 @@ class ControlClient::Impl {
       socket_ = nullptr;
     }
     const ControlFailure failure = event.failure;
+    const bool taken = event.code == 409;
     const bool final = event.final;
     deliver(std::move(event));
-    if (!final) retry(failure);
+    if (final) return;
+    // A server that is not the promised one does not change in seconds, and each attempt shows it who asks.
+    if (failure == ControlFailure::PinMismatch) return retry_slowly(kRetryMax);
+    if (!taken) return retry();
+    retry_slowly(kRetryTaken);
+    waiting_ = false;  // a network that changes frees no place
   }
 
-  void retry(ControlFailure failure) {
-    // A server that is not the promised one does not change in seconds, and each attempt shows it who asks.
-    const bool slow = failure == ControlFailure::PinMismatch;
-    const auto longest = slow ? kRetryMax : std::min(kRetryMax, kRetryFirst * (1 << std::min(failures_, 8U)));
-    const auto drawn = std::chrono::milliseconds(jitter_.below(static_cast<std::uint64_t>(longest.count()) + 1));
+  void retry() {
+    const auto longest = std::min(kRetryMax, kRetryFirst * (1 << std::min(failures_, 8U)));
     ++failures_;
     waiting_ = true;
-    retry_.start(slow ? kRetryMax / 2 + drawn / 2 : drawn, [this] { attempt(); });
+    retry_.start(draw(longest), [this] { attempt(); });
+  }
+
+  /// Between half of `about` and all of it.
+  void retry_slowly(std::chrono::milliseconds about) {
+    ++failures_;
+    waiting_ = true;
+    retry_.start(about / 2 + draw(about / 2), [this] { attempt(); });
+  }
+
+  std::chrono::milliseconds draw(std::chrono::milliseconds longest) {
+    return std::chrono::milliseconds(jitter_.below(static_cast<std::uint64_t>(longest.count()) + 1));
   }
 
   void deliver(ControlEvent event) {
