@@ -72,7 +72,7 @@ class RelayServer final : public runtime::TurnParticipant {
     config.key = state_.key();
     if (state_.membership()) config.expected_network = state_.membership()->network;
     config.refresh_token = options_.relay_token;
-    config.software = "postern-server/" + std::string(config::kVersion) + " linux";
+    config.software = "postern-server/" + std::string(config::version()) + " linux";
     config.hostname = host_name();
     control_ = std::make_unique<runtime::ControlClient>(
         std::move(config), loop_, [this](const runtime::ControlEvent& event) { handle(event); });
