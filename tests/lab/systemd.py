@@ -35,7 +35,6 @@ mkdir -p /usr/local/bin
 rm -rf /etc/systemd/system/* /etc/fstab
 echo "$1" > /etc/machine-id
 mount -t cgroup2 none /run/cgroup
-find /run/cgroup/postern-lab-* -depth -type d -exec rmdir {{}} \\; 2>/dev/null || true  # of labs that were killed
 mkdir -p /run/cgroup/postern-lab-$1
 """
 # /dev/shm is where the lab keeps its hosts' disks, and what RemoveIPC= of a unit clears of its user's files.
