@@ -69,6 +69,15 @@ TEST(Parser, GivesDefaultsWhereNothingIsSaid) {
   EXPECT_FALSE(settings->is_set("level"));
 }
 
+TEST(Parser, SaysWhatIsWrongInOneLineWhateverWasTyped) {
+  EXPECT_EQ(problem({"--level", "a\nb"}), "--level: \"a?b\" is not one of info, debug");
+  EXPECT_EQ(problem({"x", "evil\r\n\x1b[2J"}).find_first_of("\r\n\x1b"), std::string::npos);
+  EXPECT_EQ(problem({}, {}, "level = \"a\\nb\"\n"), "/etc/x.toml, line 1: level: \"a?b\" is not one of info, debug");
+  const auto selected = select({"prog", "Does.", "1", {{.name = "run", .sentence = "Runs."}}}, {"r\nun"});
+  ASSERT_FALSE(selected);
+  EXPECT_THAT(selected.error().message, HasSubstr("\"r?un\""));
+}
+
 TEST(Parser, PrefersFlagsToEnvironmentToFileToDefault) {
   const std::string file = "port = 1\nlevel = \"debug\"\n";
   EXPECT_EQ(parsed({"--port", "3"}, {{"A_PORT", "2"}}, file)->integer("port"), 3);

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "config/file.hpp"
+#include "config/one_line.hpp"
 
 namespace postern::config {
 namespace {
@@ -297,7 +298,7 @@ std::expected<Settings, UsageError> Collector::finish() {
     fail(ways + " is missing: " + option.sentence);
   }
   check_arguments();
-  if (!ok()) return std::unexpected(UsageError{error_});
+  if (!ok()) return std::unexpected(UsageError{one_line(error_)});
   return std::move(settings_);
 }
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <span>
 
+#include "config/one_line.hpp"
 #include "config/parser.hpp"
 
 namespace postern::config {
@@ -93,7 +94,7 @@ std::expected<Selection, UsageError> select(const Program& program, std::vector<
     const std::string first = arguments.empty() ? std::string() : arguments.front();
     const std::string problem =
         arguments.empty() ? "a command is missing" : "there is no command \"" + given(program, arguments) + '"';
-    return std::unexpected(UsageError{problem + "; use one of: " + known_commands(program, first)});
+    return std::unexpected(UsageError{one_line(problem + "; use one of: " + known_commands(program, first))});
   }
   arguments.erase(arguments.begin(), arguments.begin() + static_cast<std::ptrdiff_t>(length));
   const auto kind = help_wanted(*command, arguments) ? Selection::Kind::Help : Selection::Kind::Run;

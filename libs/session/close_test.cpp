@@ -87,6 +87,19 @@ TEST(Close, ComesAfterTheIdleTimeoutAndSendsNothing) {
   EXPECT_EQ(pair.up.datagrams + pair.down.datagrams, before);
 }
 
+TEST(Close, ForgetsASessionWhoseOwnerComesBackOnlyAfterItsTime) {
+  Pair pair;
+  pair.establish();
+  // The host slept between close() and the next turn: the event is polled before time has moved on, all else after.
+  pair.client.endpoint.close(pair.now, pair.session, 0, "");
+  while (pair.client.endpoint.poll_event()) {
+  }
+  pair.now += 1h;
+  pair.run_for(10s);
+  EXPECT_FALSE(pair.client.endpoint.stats(pair.session).has_value());
+  EXPECT_FALSE(pair.client.endpoint.next_timeout().has_value());
+}
+
 TEST(Close, FreesStreamsSlicesAndTimersOfManySessions) {
   Pair pair;
   const std::size_t before = pair.client.pool.bytes_in_use() + pair.connector.pool.bytes_in_use();

@@ -218,8 +218,9 @@ std::optional<Transmit> Endpoint::Impl::poll_transmit(Instant at, MutableBytes b
 
 void Endpoint::Impl::rearm(Connection& connection) {
   const Instant at = connection.next_timeout();
-  // An ended connection whose time is over waits only for its Closed event to be polled.
-  if (at == Instant::max() || (connection.state() == ConnectionState::Ended && at <= now)) {
+  // An ended connection whose time is over waits only for its Closed event to be polled; after that it is destroyed.
+  const bool waits = connection.state() == ConnectionState::Ended && at <= now && !connection.is_finished(now);
+  if (at == Instant::max() || waits) {
     timers.cancel(connection);
   } else {
     timers.arm(connection, at);

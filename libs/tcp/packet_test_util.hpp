@@ -100,7 +100,7 @@ inline RawPacket make_packet(const FlowTuple& tuple, const KernelSegment& segmen
 inline Slice in_block(BlockPool& pool, ByteView bytes) {
   const Buffer block = pool.acquire(BlockClass::Large);
   EXPECT_TRUE(block);
-  std::memcpy(block.bytes().data(), bytes.data(), bytes.size());
+  if (!bytes.empty()) std::memcpy(block.bytes().data(), bytes.data(), bytes.size());
   return block.slice(0, bytes.size());
 }
 

@@ -66,6 +66,10 @@ class ScriptedKernel {
       return;
     }
     if (!established_) return handle_syn_ack(seen, now);
+    if ((seen.flags & kSyn) != 0) {  // once more; its window is not scaled
+      acks_ = std::max(acks_, 1);
+      return;
+    }
     check_promises(seen);
     handle_ack(seen, now);
     handle_data(seen);
