@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/network_time.hpp"
 #include "client_core/data_plane.hpp"
 #include "identity/keys.hpp"
 #include "wire/quic_header.hpp"
@@ -73,7 +74,7 @@ void Client::handle_control_message(Instant now, const wire::ControllerMessage& 
       outputs_.push_back(RoutesChanged{});
       return;
     case wire::ControllerMessage::kHeartbeatReply:
-      wall_offset_ = std::chrono::milliseconds(message.heartbeat_reply().server_time_ms()) - now.time_since_epoch();
+      wall_offset_ = network_time_offset(message.heartbeat_reply().server_time_ms(), now);
       return;
     case wire::ControllerMessage::kDenied:
     case wire::ControllerMessage::kChallenge:
@@ -84,7 +85,7 @@ void Client::handle_control_message(Instant now, const wire::ControllerMessage& 
 }
 
 void Client::handle_welcome(Instant now, const wire::Welcome& welcome) {
-  wall_offset_ = std::chrono::milliseconds(welcome.server_time_ms()) - now.time_since_epoch();
+  wall_offset_ = network_time_offset(welcome.server_time_ms(), now);
   network_ = welcome.network();
   network_name_ = welcome.network_name();
   account_ = welcome.account();
@@ -152,6 +153,7 @@ void Client::send_heartbeat(Instant now) {
 void Client::handle_train(Instant now, const SocketAddress& from, MutableBytes bytes, std::size_t stride,
                           std::uint8_t ecn) {
   if (relay_.address() != from) return count(PacketDrop::ForeignSource);
+  if (stride == 0) stride = std::max<std::size_t>(bytes.size(), 1);  // one datagram
   switch (wire::classify_datagram(bytes)) {
     case wire::DatagramClass::Stun:
       for (std::size_t at = 0; at < bytes.size(); at += stride) {

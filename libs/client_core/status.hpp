@@ -91,7 +91,7 @@ struct ServerStatus {
 
 struct ClientStatus {
   ClientState state = ClientState::Offline;
-  std::string reason;  ///< one sentence for people, empty when online
+  std::string reason;  ///< one sentence for people, empty when online and nothing is amiss
   std::string network;
   std::string network_name;
   std::string account;

@@ -97,7 +97,7 @@ inline constexpr std::uint64_t kInstance = 90;
 /// 3 192.168.1.9, 4 *.lab, and virtual time.
 class Bench {
  public:
-  Bench() {
+  explicit Bench(FlowLimits limits = {}) : core({.software = "test", .flows = limits}, port, pool) {
     const WallTime start = from_unix_ms(1'700'000'000'000);
     core.handle_network_time(now, start);
     wire::Welcome welcome;
@@ -311,7 +311,7 @@ class Bench {
   identity::PrivateKey device_key = identity::PrivateKey::generate(random);
   BlockPool pool{64U << 20};
   ScriptedSessions port;
-  Connector core{{.software = "test", .flows = {}}, port, pool};
+  Connector core;
   std::uint64_t sessions = 0;
   std::int64_t next_stream = 0;
 };

@@ -249,6 +249,45 @@ TEST(Flows, NoRoomMeansARefusalThatSaysSo) {
   EXPECT_EQ(wire::REFUSAL_RESOURCES, bench.refusal(session, stream));
 }
 
+TEST(Flows, AtTheBoundNewOnesAreRefusedOldOnesGoOnAndAnEndMakesRoom) {
+  Bench bench({.flows_max = 2});
+  const auto session = bench.open_session();
+  session::StreamId stream;
+  const FlowId first = bench.connect(session, &stream);
+  const FlowId second = bench.connect(session);
+  const auto refused = bench.open_flow(session, 2, "192.168.1.20", 80);
+  EXPECT_EQ(wire::REFUSAL_RESOURCES, bench.refusal(session, refused));
+  bench.core.flows().handle_target_bytes(bench.now, first, bench.pool.copy(as_bytes("still")));
+  EXPECT_EQ("still", bench.payload(session, stream));
+  bench.core.flows().handle_target_reset(bench.now, second);
+  bench.finish(session, refused);
+  while (bench.core.flows().poll_request()) {
+  }
+  (void)bench.connect(session);
+  EXPECT_EQ(2U, bench.core.flows().size());
+}
+
+TEST(Flows, RefusedOnesThatAreNotFinishedAreBoundedToo) {
+  Bench bench({.flows_max = 8});
+  const auto session = bench.open_session();
+  for (int i = 0; i < 8; ++i) (void)bench.connect(session);
+  EXPECT_EQ(wire::REFUSAL_RESOURCES, bench.refusal(session, bench.open_flow(session, 2, "192.168.1.20", 80)));
+  const auto reset = bench.open_flow(session, 2, "192.168.1.20", 80);
+  EXPECT_EQ(static_cast<std::uint64_t>(ResetCode::Reset), bench.port.streams.at({session, reset}).reset);
+  EXPECT_EQ(9U, bench.core.flows().size());
+}
+
+TEST(Flows, ReportsThatNobodyTakesAreBoundedAndTheOldestGiveWay) {
+  Bench bench({.reports_max = 2});
+  const auto session = bench.open_session();
+  for (const std::uint32_t port : {1001U, 1002U, 1003U}) (void)bench.open_flow(session, 1, "gitea.home", port);
+  const auto reports = bench.reports();
+  ASSERT_EQ(2U, reports.size());
+  EXPECT_EQ(1002U, reports[0].target.port);
+  EXPECT_EQ(1003U, reports[1].target.port);
+  EXPECT_EQ(1U, bench.core.flows().counters().reports_dropped);
+}
+
 TEST(Flows, WhileDrainingNewFlowsGoElsewhereAndOldOnesGoOn) {
   Bench bench;
   const auto session = bench.open_session();

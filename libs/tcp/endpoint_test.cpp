@@ -382,6 +382,23 @@ TEST_F(InTimeWait, AnOlderSynIsOnlyAcknowledged) {
   EXPECT_THAT(peer.events(), IsEmpty());
 }
 
+TEST(Endpoint, AFullTableResetsNewConnectionsAndOldOnesGoOn) {
+  EndpointConfig config;
+  config.flows_max = 1;
+  RawPeer peer(config);
+  peer.open();
+  peer.tuple = tuple_v4(40001);
+  peer.give_syn();
+  EXPECT_THAT(peer.events(), IsEmpty());
+  EXPECT_EQ(peer.next().flags, kRst | kAck);
+  EXPECT_EQ(peer.drops(DropReason::FlowLimit), 1U);
+  peer.tuple = tuple_v4();
+  peer.give_data("still");
+  EXPECT_THAT(peer.events(), ElementsAre("data:still"));
+  peer.send("here");
+  EXPECT_EQ(peer.next().text(), "here");
+}
+
 TEST(Endpoint, TimeWaitGivesWayWhenTheTableIsFull) {
   EndpointConfig config;
   config.flows_max = 1;

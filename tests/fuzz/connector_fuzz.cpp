@@ -66,6 +66,9 @@ class World {
         });
       case 12:
         bench_.advance(std::chrono::milliseconds(choices.u16()));
+        if (choices.below(32) == 31) {
+          bench_.core.handle_network_time(bench_.now, from_unix_ms(static_cast<std::int64_t>(choices.u64())));
+        }
         return drain();
       default:
         return with_session(choices, [&](session::SessionId id) {
@@ -203,8 +206,8 @@ class World {
       std::visit([this](const auto& wanted) { handle(wanted); }, *request);
     }
     while (const auto report = bench_.core.flows().poll_report()) {
-      opened_ += report->kind == FlowReport::Kind::Opened ? 1 : 0;
-      closed_ += report->kind == FlowReport::Kind::Closed ? 1 : 0;
+      opened_ += report->kind == FlowReport::Kind::Opened ? 1U : 0U;
+      closed_ += report->kind == FlowReport::Kind::Closed ? 1U : 0U;
     }
     while (bench_.core.sessions().poll_notice()) {
     }
@@ -264,7 +267,7 @@ std::vector<Bytes> postern::fuzz::seeds() {
   Script resolved;
   resolved.raw(Bytes{2, 1, 5, 0, 40, 0, 11, 184, 9, 0, 1, 7, 0})
       .block("hello")
-      .raw(Bytes{9, 0, 4, 4, 0, 3, 12, 0x20, 0, 13, 0, 255});
+      .raw(Bytes{9, 0, 4, 4, 0, 3, 12, 0x20, 0, 0, 12, 0, 1, 31, 0x7f, 255, 255, 255, 255, 255, 255, 255, 13, 0, 255});
   wire::ConnectorUpdate update;
   update.set_full(true);
   update.set_version(11);

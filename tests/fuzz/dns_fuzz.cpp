@@ -30,7 +30,7 @@ void check_answer(const DnsQuery& query, const DnsReply& reply, DnsTransport tra
   FUZZ_CHECK(message->name == query.name && message->type == query.type);
   std::size_t wanted = 0;
   for (const IpAddress& address : reply.addresses) {
-    wanted += query.type == (address.is_v4() ? DnsType::A : DnsType::Aaaa) ? 1 : 0;
+    wanted += query.type == (address.is_v4() ? DnsType::A : DnsType::Aaaa) ? 1U : 0U;
   }
   const bool answers = reply.rcode == DnsRcode::NoError && query.record_class == 1;
   if (answers && !message->header.is_truncated) FUZZ_CHECK(addresses_of(*message).size() == wanted);

@@ -31,14 +31,14 @@ Scenario read(fuzz::Choices choices) {
   it.kernel.receive_buffer = 2048 + choices.u32() % (1U << 20);
   it.kernel.scale = static_cast<std::uint8_t>(choices.u8() % 15);
   it.kernel.mss = static_cast<std::uint16_t>(64 + choices.u16() % 9000);
-  it.kernel.train_max = 1 + choices.u16() % 60'000;
+  it.kernel.train_max = 200U + choices.u16() % 60'000U;
   it.world.seed = choices.u32();
   if ((how & 2) != 0) it.world.lost = choices.u8() % 100;
   if ((how & 4) != 0) it.world.doubled = choices.u8();
   if ((how & 8) != 0) it.world.jitter = std::chrono::microseconds(choices.u16());
   if ((how & 16) != 0) it.world.stall = std::chrono::milliseconds(1 + choices.u16() % 2000);
-  it.world.upload = choices.u32() % 30'000;
-  it.world.download = choices.u32() % 30'000;
+  it.world.upload = choices.u32() % 12'000;
+  it.world.download = choices.u32() % 12'000;
   return it;
 }
 

@@ -3,6 +3,7 @@
 
 #include <array>
 
+#include "base/network_time.hpp"
 #include "services/connector/connector_service.hpp"
 
 namespace postern::connector {
@@ -165,9 +166,10 @@ void ConnectorService::handle_update(Instant now, const wire::ConnectorUpdate& u
 }
 
 void ConnectorService::handle_server_time(Instant now, std::int64_t server_time_ms, Duration age) {
-  const WallTime wall = from_unix_ms(server_time_ms) + std::chrono::duration_cast<std::chrono::milliseconds>(age);
+  const WallTime wall =
+      from_unix_ms(bounded_unix_ms(server_time_ms)) + std::chrono::duration_cast<std::chrono::milliseconds>(age);
   core_.handle_network_time(now, wall);
-  relays_.set_wall_offset(wall.time_since_epoch() - now.time_since_epoch());
+  relays_.set_wall_offset(network_time_offset(to_unix_ms(wall), now));
 }
 
 void ConnectorService::send_heartbeat(Instant now) {
