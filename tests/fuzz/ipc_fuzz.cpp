@@ -29,7 +29,7 @@ void check_request(std::string_view text) {
   check_line(built);
   const auto again = parse_request(built);
   FUZZ_CHECK(again && again->type == request->type && again->watch == request->watch && again->url == request->url &&
-             again->fingerprint == request->fingerprint);
+             again->fingerprint == request->fingerprint && again->destination == request->destination);
 }
 
 void check_answers(std::string_view text) {
@@ -64,6 +64,7 @@ void check_resolv_conf(std::string_view text) {
 std::vector<Bytes> postern::fuzz::seeds() {
   return {text_seed(R"(0{"v": 1, "type": "login", "url": "https://x/#ca=y", "fingerprint": "z"})"),
           text_seed(R"(0{"v": 1, "type": "status", "watch": true})"),
+          text_seed(R"(0{"v": 1, "type": "explain", "destination": "nginx.home.lan:443"})"),
           text_seed(R"(0{"v": 2, "type": 7})"),
           text_seed("1\xff\xfeline\nbreak \"quoted\""),
           text_seed("2nameserver 192.0.2.1\nnameserver fe80::1%eth0\nsearch a b\noptions ndots:2 edns0\n; comment\n"),

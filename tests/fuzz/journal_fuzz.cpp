@@ -8,7 +8,21 @@
 #include <fstream>
 
 #include "fuzz.hpp"
+#include "services/client/dns/network_manager_dns.hpp"
+#include "services/client/dns/resolvconf_dns.hpp"
 #include "services/client/journal.hpp"
+
+// Reading never undoes anything: these are not linked here, and calling them is a bug.
+namespace postern::client {
+
+bool undo_network_manager(const JournalEntry&) {
+  fuzz::fail("reading undoes nothing", __FILE__, __LINE__);
+}
+bool undo_resolvconf(const JournalEntry&) {
+  fuzz::fail("reading undoes nothing", __FILE__, __LINE__);
+}
+
+}  // namespace postern::client
 
 namespace {
 
@@ -38,7 +52,10 @@ std::vector<Bytes> postern::fuzz::seeds() {
                     R"( "uid": 0, "gid": 0, "content": "bmFtZXNlcnZlcg", "link_target": ""})"),
           text_seed(R"({"version": 1, "owner": "abc", "path": "/etc/resolv.conf", "kind": "symlink",)"
                     R"( "link_target": "../run/resolv.conf", "content": ""})"),
-          text_seed(R"({"version": 2})"), text_seed(R"({"version": 1, "path": "", "kind": "missing"})")};
+          text_seed(R"({"version": 2, "owner": "a", "path": "/etc/resolv.conf", "kind": "bind mount", "content": "",)"
+                    R"( "method": "resolvconf", "record": "tun.postern", "program": "/sbin/resolvconf",)"
+                    R"( "resolver": "100.96.0.2", "in_place": true})"),
+          text_seed(R"({"version": 3})"), text_seed(R"({"version": 1, "path": "", "kind": "missing"})")};
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -52,7 +69,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     FUZZ_CHECK(entry.error().find(path) != std::string::npos && entry.error().find('\n') == std::string::npos);
   } else if (*entry) {
     FUZZ_CHECK(!(*entry)->file.path.empty() && ((*entry)->file.mode & ~mode_t{07777}) == 0);
-    FUZZ_CHECK(!to_string((*entry)->file.kind).empty());
+    FUZZ_CHECK(!to_string((*entry)->file.kind).empty() && !to_string((*entry)->method).empty());
   }
   FUZZ_CHECK(std::filesystem::file_size(path) == size);
   return 0;
