@@ -7,13 +7,17 @@ None of these services needs systemd as process 1: the D-Bus daemon is started b
 from __future__ import annotations
 
 import signal
+from ipaddress import ip_address, ip_network
 
+from . import probes
+from .postern import Postern
 from .testbed import Host, Lab, LabError, await_true
 from .topology import LAPTOP
 
 UPSTREAM = "192.168.77.1"
 SEARCH = "lan.example"
 READY_SECONDS = 15.0
+VIRTUAL = ip_network("100.96.0.0/12")
 
 
 class NameService:
@@ -87,6 +91,24 @@ class BindMount(PlainFile):
             raise LabError(f"the bind mount did not refuse a rename: {moved.stdout}{moved.stderr}")
 
 
+class FileBesideBus(PlainFile):
+    """A plain file on a host with a bus on which nothing about DNS runs."""
+
+    def boot(self) -> None:
+        start_bus(self.lab)
+
+
+def start_bus(lab: Lab) -> None:
+    """The system's D-Bus, where it does not run."""
+    if lab.is_running("dbus"):
+        return
+    laptop = lab.host("laptop")
+    laptop.run("mkdir", "-p", "/run/dbus")
+    laptop.spawn("dbus", "dbus-daemon", "--system", "--nofork", "--nopidfile")
+    there = lambda: laptop.run("test", "-S", "/run/dbus/system_bus_socket", check=False).returncode == 0  # noqa: E731
+    await_true("the bus is there", there, READY_SECONDS)
+
+
 class OnBus(NameService):
     """A service of the system's D-Bus."""
 
@@ -94,10 +116,7 @@ class OnBus(NameService):
     log = ""
 
     def boot(self) -> None:
-        self.laptop.run("mkdir", "-p", "/run/dbus")
-        self.laptop.spawn("dbus", "dbus-daemon", "--system", "--nofork", "--nopidfile")
-        bus = lambda: self.laptop.run("test", "-S", "/run/dbus/system_bus_socket", check=False).returncode == 0  # noqa: E731
-        await_true("the bus is there", bus, READY_SECONDS)
+        start_bus(self.lab)
         self.start()
 
     def start(self) -> None:
@@ -239,6 +258,23 @@ class Openresolv(DebianResolvconf):
 
     def boot(self) -> None:
         self._add_card()
+
+
+def make_laptop(postern: Postern, service: NameService) -> None:
+    """A new laptop of this kind in place of the old one, with Postern signed in and online."""
+    postern.lab.reboot("laptop", package=service.package, wipe=True)
+    service.install()
+    service.boot()
+    await_true("the laptop's own DNS works", service.has_booted, READY_SECONDS)
+    postern.network_before_client = ""
+    postern.start_client()
+    postern.login()
+    postern.await_online()
+
+
+def sees_resource(postern: Postern, name: str) -> bool:
+    """Whether programs on the laptop get an address of Postern for this name."""
+    return any(ip_address(address) in VIRTUAL for address in probes.addresses(postern.laptop, name))
 
 
 ALL = (PlainFile, Link, BindMount, Resolved, DebianResolvconf, Openresolv, NetworkManager, NetworkManagerLink)

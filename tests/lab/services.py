@@ -48,8 +48,7 @@ def start_all(lab: Lab) -> None:
 
 def start_dns(lab: Lab) -> None:
     """A public resolver on the internet, and the two home routers' own, which forward to it what they do not know."""
-    public = [f"--host-record={SERVER_NAME},{SERVER},{SERVER6}", f"--host-record=www.example.org,{INTERNET}"]
-    _start_dnsmasq(lab, "internet", INTERNET, public)
+    serve_public_dns(lab)
     _start_dnsmasq(lab, "laptop-nat", "192.168.77.1", [f"--server={INTERNET}"])
     records = [(f"{name}.home.lan", address) for name, address in (("nginx", NGINX), ("ssh", SSH), ("db", DB))]
     records += [(TARGET_NAME, NGINX), (IPV6_NAME, NGINX6), (BOTH_NAME, NGINX), (BOTH_NAME, NGINX6)]
@@ -57,6 +56,12 @@ def start_dns(lab: Lab) -> None:
     _start_dnsmasq(lab, "home-nat", "192.168.1.1", [f"--server={INTERNET}", "--local=/home.lan/", *zone])
     _await_command(lab.host("laptop"), "getent", "ahostsv4", SERVER_NAME, service="dns-laptop-nat")
     _await_command(lab.host("connector"), "getent", "ahostsv4", "nginx.home.lan", service="dns-home-nat")
+
+
+def serve_public_dns(lab: Lab, server: tuple[str, ...] = (SERVER, SERVER6)) -> None:
+    """The one on the internet; also again, after the Postern server has moved to these addresses."""
+    records = [f"--host-record={SERVER_NAME},{','.join(server)}", f"--host-record=www.example.org,{INTERNET}"]
+    _start_dnsmasq(lab, "internet", INTERNET, records)
 
 
 def _start_dnsmasq(lab: Lab, host: str, address: str, options: list[str]) -> None:

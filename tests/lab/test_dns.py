@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
-from ipaddress import ip_address, ip_network
 
 import pytest
 
@@ -15,7 +13,6 @@ from lab.testbed import Lab, await_true
 
 SOON_SECONDS = 5.0
 RESOURCE = "nginx.home.lan"
-VIRTUAL = ip_network("100.96.0.0/12")
 PUBLIC = "www.example.org"
 
 
@@ -32,22 +29,11 @@ def servers(lab: Lab) -> Postern:
 
 @pytest.fixture(scope="module", params=name_services.ALL, ids=lambda kind: kind.__name__)
 def service(request: pytest.FixtureRequest, servers: Postern) -> NameService:
-    """A new laptop of this kind, with Postern signed in."""
+    """A new laptop of this kind, with Postern signed in but not running."""
     service: NameService = request.param(servers.lab)
-    servers.lab.reboot("laptop", package=service.package, wipe=True)
-    service.install()
-    _boot(service)
-    servers.network_before_client = ""
-    servers.start_client()
-    servers.login()
-    servers.await_online()
+    name_services.make_laptop(servers, service)
     assert servers.lab.stop("posternd") == 0
     return service
-
-
-def _boot(service: NameService) -> None:
-    service.boot()
-    await_true("the laptop's own DNS works", service.has_booted, SOON_SECONDS)
 
 
 @pytest.fixture
@@ -63,11 +49,7 @@ def before(servers: Postern, service: NameService) -> Iterator[str]:
 def _connect(postern: Postern) -> None:
     postern.start_client()
     postern.await_online()
-    await_true("resources have names", lambda: _sees_resource(postern), SOON_SECONDS)
-
-
-def _sees_resource(postern: Postern) -> bool:
-    return any(ip_address(address) in VIRTUAL for address in probes.addresses(postern.laptop, RESOURCE))
+    await_true("resources have names", lambda: name_services.sees_resource(postern, RESOURCE), SOON_SECONDS)
 
 
 def _fetches(postern: Postern) -> bool:

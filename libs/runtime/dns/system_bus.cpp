@@ -166,10 +166,16 @@ std::optional<std::string> BusReply::text() {
   return value;
 }
 
+std::optional<std::string> BusReply::object_path() {
+  const char* value = nullptr;
+  if (api().read_basic(message_, 'o', static_cast<void*>(&value)) <= 0) return std::nullopt;
+  return value;
+}
+
 std::optional<Bytes> BusReply::bytes() {
   const void* data = nullptr;
   std::size_t size = 0;
-  if (api().read_array(message_, 'y', &data, &size) < 0) return std::nullopt;
+  if (api().read_array(message_, 'y', &data, &size) <= 0) return std::nullopt;  // 0: the end of an array around it
   const auto* const begin = static_cast<const std::uint8_t*>(data);
   return Bytes(begin, begin + size);
 }

@@ -62,6 +62,7 @@ class BusReply {
   std::optional<std::int32_t> i32();
   std::optional<bool> flag();
   std::optional<std::string> text();
+  std::optional<std::string> object_path();
   std::optional<Bytes> bytes();
   /// False at the end of the enclosing array, or where something else comes.
   bool enter_array(const char* contents) { return enter('a', contents); }

@@ -34,6 +34,13 @@ std::string session_line(const json& session, Row& row) {
   return state;
 }
 
+std::string dns_line(const json& dns) {
+  const std::string state = text_field(dns, "state");
+  if (state.empty() || state == "off") return "";
+  if (state != "installed") return "DNS: " + state + ": " + text_field(dns, "problem") + "\n";
+  return "DNS: by " + text_field(dns, "manager") + (flag_field(dns, "split") ? ", names of resources only" : "") + "\n";
+}
+
 }  // namespace
 
 std::string resources_text(const json& status) {
@@ -58,6 +65,7 @@ std::string status_text(const json& status) {
     text += "Relay: " + text_field(relay, "address") + (flag_field(relay, "bound") ? ", bound" : ", not bound") +
             (rtt.empty() ? "" : ", " + rtt) + "\n";
   }
+  text += dns_line(field(status, "dns"));
   if (!field(status, "resources").is_array() || text_field(status, "network_name").empty()) return text;
   for (const json& note : field(status, "notes")) {
     if (note.is_string()) text += "Note: " + printable(note.get<std::string>()) + "\n";

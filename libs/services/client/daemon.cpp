@@ -156,22 +156,35 @@ void Daemon::handle_looked_up(const std::vector<std::string>& addresses) {
     sign_in_->server.fixed_addresses = addresses;
     (void)store_.save_sign_in(*sign_in_);
   }
+  if (sign_in_->server.fixed_addresses.empty()) {
+    // Nothing is started without: later the name would be asked of the resolver that is installed then.
+    trouble_ =
+        "the server's name " + sign_in_->server.host + " is not found: check the network; tried again every 10 s";
+    retry_at_ = loop_.now() + kRetry;
+    return;
+  }
   start_engine();
 }
 
-/// The server may have moved: while its controller is away, its name is looked up again. By way of our own resolver, if
-/// that is installed; it passes the server's name on.
+/// The server may have moved: while its controller is away, its name is looked up again. The host's own name servers
+/// are asked directly; our resolver is never asked for our own server.
 void Daemon::look_again(Instant now) {
   if (!engine_ || looks_again_ || (next_look_up_ && now < *next_look_up_)) return;
-  if (IpAddress::parse(sign_in_->server.host)) return;
+  const std::string& host = sign_in_->server.host;
+  if (IpAddress::parse(host)) return;
   const auto lost = engine_->controller_lost_at();
   if (!lost || now - *lost < kAwayBeforeLookUp) return;
   next_look_up_ = now + kLookUpAgain;
+  runtime::ResolverConfig from;
+  for (const IpAddress& server : dns_report_.upstream) from.servers.push_back(SocketAddress{server, 53}.to_string());
+  // Without a manager the host's DNS is as it was before us.
+  if (from.servers.empty() && dns_report_.manager != DnsManagerKind::None) return;
   looks_again_ = true;
-  if (look_up_.joinable()) look_up_.join();
-  look_up_ = std::thread([this, host = sign_in_->server.host] {
-    const auto addresses = look_up(host);
-    (void)loop_.post([this, host, addresses] { handle_looked_again(host, addresses); });
+  server_look_up_ = std::make_unique<runtime::Resolver>(loop_, std::move(from));
+  server_look_up_->resolve(host, [this, host](const auto& found) {
+    std::vector<std::string> addresses;
+    for (const IpAddress& address : found.value_or(std::vector<IpAddress>{})) addresses.push_back(address.to_string());
+    handle_looked_again(host, addresses);
   });
 }
 

@@ -4,6 +4,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 
 namespace postern::client {
@@ -13,8 +14,10 @@ namespace {
 /// Per turn; what is left is read in the next one, after both sides have been served.
 constexpr int kTunPacketsPerTurn = 64;
 constexpr int kTrainsPerTurn = 32;
-/// How often the host's addresses, routes and resolv.conf are looked at.
-constexpr Duration kLookInterval = std::chrono::seconds(3);
+/// How often the host's addresses and routes are looked at, although the kernel tells when they change.
+constexpr Duration kLookInterval = std::chrono::seconds(30);
+/// How long after a name got its address this is written down: names come in bursts.
+constexpr Duration kSaveDelay = std::chrono::seconds(3);
 /// A pause when no block is free: the kernels on both sides hold the data meanwhile.
 constexpr Duration kNoBlockPause = std::chrono::milliseconds(2);
 
@@ -89,6 +92,7 @@ Engine::Engine(EngineConfig config, Parts parts, Ended ended, runtime::Routing r
     if ((events & ~static_cast<std::uint32_t>(EPOLLOUT)) != 0) udp_readable_ = true;
   });
   parts_.loop.add_participant(*this);
+  monitor_.emplace(parts_.loop, [this] { next_look_ = Instant{}; });  // in the next turn, that is at once
 }
 
 Engine::~Engine() {
@@ -100,6 +104,7 @@ Engine::~Engine() {
 
 void Engine::stop() {
   if (std::exchange(is_stopped_, true)) return;
+  monitor_.reset();
   if (control_) control_->stop();
   const Instant now = runtime::monotonic_now();
   client_.close(now);
@@ -249,6 +254,8 @@ void Engine::end_turn(Instant now) {
   write_udp(now);
   handle_outputs(now);
   if (now >= next_look_) look_at_host(now);
+  if (client_.addresses().generation() != saved_generation_ && !next_save_) next_save_ = now + kSaveDelay;
+  if (next_save_ && now >= *next_save_) save_names(now);
   memory_.observe(now, udp_.counters().bytes_sent + udp_.counters().bytes_received);
   if (std::exchange(routes_dirty_, false)) {
     apply_dns();
@@ -261,7 +268,8 @@ std::optional<Instant> Engine::next_timeout() const {
   if (udp_readable_) return Instant{};
   if (tun_readable_) return tun_block_ ? Instant{} : parts_.loop.now() + kNoBlockPause;
   Instant next = next_look_;
-  for (const auto due : {client_.next_timeout(), memory_.next_timeout()}) next = std::min(next, due.value_or(next));
+  for (const auto due : {client_.next_timeout(), memory_.next_timeout(), next_save_})
+    next = std::min(next, due.value_or(next));
   return next;
 }
 
@@ -288,7 +296,6 @@ void Engine::handle_outputs(Instant now) {
 
 void Engine::look_at_host(Instant now) {
   next_look_ = now + kLookInterval;
-  if (client_.addresses().generation() != saved_generation_) save_names(now);
   const auto view = observe_host(routing_, tun_.device().index());
   if (!view || *view == host_) return;
   host_ = *view;
@@ -299,6 +306,7 @@ void Engine::look_at_host(Instant now) {
 }
 
 void Engine::save_names(Instant now) {
+  next_save_.reset();
   saved_generation_ = client_.addresses().generation();
   parts_.store.save_names(now, runtime::wall_now(), {client_.addresses().network(), client_.addresses().names()});
 }

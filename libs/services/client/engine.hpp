@@ -17,6 +17,7 @@
 #include "runtime/os/idle_memory.hpp"
 #include "runtime/os/log.hpp"
 #include "runtime/tun/routing.hpp"
+#include "runtime/udp/network_monitor.hpp"
 #include "runtime/udp/udp_socket.hpp"
 #include "services/client/dns/dns_keeper.hpp"
 #include "services/client/host_view.hpp"
@@ -129,6 +130,8 @@ class Engine final : public runtime::TurnParticipant {
   std::string last_failure_;
   std::uint64_t saved_generation_ = 0;
   Instant next_look_;
+  std::optional<Instant> next_save_;
+  std::optional<runtime::NetworkMonitor> monitor_;
   runtime::IdleMemory memory_{parts_.pool};
 };
 

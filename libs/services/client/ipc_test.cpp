@@ -34,6 +34,9 @@ ClientStatus example() {
   status.account = "user@example.org";
   status.device = "laptop";
   status.relay = RelayStatus{"relay-1", "203.0.113.10:443", true, 12ms};
+  status.dns.manager = "systemd-resolved";
+  status.dns.state = "installed";
+  status.dns.routes_by_domain = true;
   status.resources = {{1, "web", "nginx.home.lan", {"web.internal"}, "home", "80,443", true},
                       {2, "lan", "192.168.1.0/24", {}, "home", "all", false}};
   status.sessions = {{"attic", 3, "home", "ready", "relay", "203.0.113.10:443", 15ms, 2, 100, 200, 0, ""}};
@@ -53,6 +56,7 @@ TEST(CliText, ShowsNetworkAccountResourcesSessionsAndPaths) {
             "Connected to home\n"
             "Account: user@example.org on laptop\n"
             "Relay: 203.0.113.10:443, bound, 12.0 ms\n"
+            "DNS: by systemd-resolved, names of resources only\n"
             "Resources:\n"
             "  RESOURCE  ADDRESS         ALIAS         TCP PORTS  REMOTE NETWORK  STATE\n"
             "  web       nginx.home.lan  web.internal  80,443     home            reachable\n"
@@ -61,6 +65,14 @@ TEST(CliText, ShowsNetworkAccountResourcesSessionsAndPaths) {
             "  attic  ready  relay 203.0.113.10:443  15.0 ms  2 flows\n"
             "Dropped or refused:\n"
             "  flow_no_resource 4\n");
+}
+
+TEST(CliText, SaysWhyNamesOfResourcesAreNotFound) {
+  ClientStatus status = example();
+  status.dns.state = "failed";
+  status.dns.problem = "writing /etc/resolv.conf failed: Read-only file system";
+  EXPECT_THAT(status_text(as_json(status)),
+              HasSubstr("\nDNS: failed: writing /etc/resolv.conf failed: Read-only file system\n"));
 }
 
 TEST(CliText, SaysWhyItIsNotConnected) {

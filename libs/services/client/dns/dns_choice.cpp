@@ -14,6 +14,7 @@ namespace postern::client {
 
 namespace {
 
+constexpr std::string_view kStubFile = "/run/systemd/resolve/stub-resolv.conf";
 constexpr std::size_t kNsswitchMax = 64 * 1024;
 
 /// The two addresses on which systemd-resolved listens.
@@ -65,7 +66,8 @@ std::string_view to_string(DnsManagerKind kind) {
 
 DnsChoice choose_dns_manager(const HostDns& host) {
   if (host.path.empty()) return {DnsManagerKind::None, "--resolv-conf none"};
-  const bool is_stub = names_only_the_stub(ResolvConf::parse(host.content));
+  // Before its first start the link leads nowhere.
+  const bool is_stub = names_only_the_stub(ResolvConf::parse(host.content)) || host.real_path == kStubFile;
   if (host.resolved_runs && is_stub) {
     return {DnsManagerKind::Resolved, host.path + " names systemd-resolved's own address"};
   }
@@ -97,16 +99,24 @@ DnsChoice choose_dns_manager(const HostDns& host) {
   return {DnsManagerKind::File, host.path + " is a plain file"};
 }
 
+void take_for_resolv_conf(HostDns& host, const SavedFile& file) {
+  host.kind = file.kind;
+  host.content = file.content;
+  host.real_path.clear();
+  if (file.kind == FileKind::Missing) return;
+  std::filesystem::path place = file.path;
+  if (file.kind == FileKind::Symlink) place = place.parent_path() / file.link_target;
+  std::error_code error;
+  host.real_path = std::filesystem::weakly_canonical(place, error).string();
+}
+
 std::expected<HostDns, std::string> observe_host_dns(const std::string& path, runtime::SystemBus* bus) {
   HostDns host;
   host.path = path;
   if (path.empty()) return host;
   const auto saved = Journal::save(path);
   if (!saved) return std::unexpected(saved.error());
-  host.kind = saved->kind;
-  host.content = saved->content;
-  std::error_code error;
-  if (host.kind != FileKind::Missing) host.real_path = std::filesystem::weakly_canonical(path, error).string();
+  take_for_resolv_conf(host, *saved);
   host.nss_asks_resolved = nss_asks_resolved();
   host.resolvconf_program = find_resolvconf();
   if (bus == nullptr) return host;

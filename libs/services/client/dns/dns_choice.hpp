@@ -36,6 +36,9 @@ struct DnsChoice {
 /// `bus` may be null.
 [[nodiscard]] std::expected<HostDns, std::string> observe_host_dns(const std::string& path, runtime::SystemBus* bus);
 
+/// The same with another file in the place of resolv.conf: the one of before us.
+void take_for_resolv_conf(HostDns& host, const SavedFile& file);
+
 inline constexpr const char* kResolvedService = "org.freedesktop.resolve1";
 inline constexpr const char* kNetworkManagerService = "org.freedesktop.NetworkManager";
 

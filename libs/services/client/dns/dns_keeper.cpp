@@ -109,10 +109,14 @@ void DnsKeeper::Worker::connect_bus() {
         "type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg0='" + std::string(service) + "'",
         heard);
   }
-  (void)bus_->watch(
-      "type='signal',sender='org.freedesktop.NetworkManager',member='PropertiesChanged',"
-      "path='/org/freedesktop/NetworkManager/DnsManager'",
-      heard);
+  // Its connections come and go, or have other servers. The first argument is the interface with the properties.
+  for (const char* interface : {"", ".IP4Config", ".IP6Config"}) {
+    (void)bus_->watch(
+        "type='signal',sender='org.freedesktop.NetworkManager',member='PropertiesChanged',"
+        "arg0='org.freedesktop.NetworkManager" +
+            std::string(interface) + "'",
+        heard);
+  }
   (void)bus_->watch(
       "type='signal',sender='org.freedesktop.resolve1',member='PropertiesChanged',path='/org/freedesktop/resolve1'",
       heard);
@@ -186,19 +190,21 @@ void DnsKeeper::Worker::look(Instant now) {
 }
 
 std::expected<DnsChoice, std::string> DnsKeeper::Worker::choose() {
-  const auto host = observe_host_dns(path_, bus_ ? &*bus_ : nullptr);
+  auto host = observe_host_dns(path_, bus_ ? &*bus_ : nullptr);
   if (!host) return std::unexpected(host.error());
   resolvconf_ = host->resolvconf_program;
-  // Our own file says nothing about the owner; only somebody else's does.
-  if (manager_ && manager_->kind() == DnsManagerKind::File && is_ours(host->content)) {
-    return DnsChoice{DnsManagerKind::File, reported_last_.reason};
-  }
-  const bool is_managers = manager_ && manager_->kind() == DnsManagerKind::NetworkManager;
-  if (is_managers && names_server(host->content, plan_->resolver.to_string())) {
+  const auto in_force = manager_ ? manager_->kind() : DnsManagerKind::None;
+  if (in_force == DnsManagerKind::NetworkManager && names_server(host->content, plan_->resolver.to_string())) {
     // As it shall be; it may be restarting, and then keeps to what it was told.
     return DnsChoice{DnsManagerKind::NetworkManager, reported_last_.reason};
   }
-  return choose_dns_manager(*host);
+  const auto* const file = dynamic_cast<const FileDns*>(manager_.get());
+  if (file == nullptr || file->original() == nullptr || !is_ours(host->content)) return choose_dns_manager(*host);
+  // Our own file says nothing about the owner; the one of before does, and its service may have come since.
+  take_for_resolv_conf(*host, *file->original());
+  DnsChoice choice = choose_dns_manager(*host);
+  const bool stays = choice.kind == DnsManagerKind::File || !choice.waits.empty();
+  return stays ? DnsChoice{DnsManagerKind::File, reported_last_.reason} : choice;
 }
 
 std::unique_ptr<DnsManager> DnsKeeper::Worker::make(DnsManagerKind kind) {

@@ -50,6 +50,14 @@ TEST(DnsChoice, AStubWithoutItsServiceIsWaitedForAndNotWrittenOver) {
   EXPECT_NE(choose_dns_manager(seen).waits, "");
 }
 
+TEST(DnsChoice, TheStubIsKnownBeforeItsFirstStart) {
+  HostDns seen = host("");
+  seen.kind = FileKind::Symlink;
+  seen.real_path = "/run/systemd/resolve/stub-resolv.conf";
+  seen.bus_answers = true;
+  EXPECT_NE(choose_dns_manager(seen).waits, "");
+}
+
 TEST(DnsChoice, WithoutABusTheStubIsAFileLikeAnyOther) {
   EXPECT_EQ(choose_dns_manager(host(kStub)).kind, DnsManagerKind::File);
 }

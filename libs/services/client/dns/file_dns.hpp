@@ -22,12 +22,14 @@ class FileDns final : public DnsManager {
   [[nodiscard]] std::expected<void, std::string> remove() override;
   [[nodiscard]] std::vector<IpAddress> upstream(const DnsPlan& plan) override;
   [[nodiscard]] bool routes_by_domain() const override { return false; }
+  /// What was there before us; null before the first apply().
+  [[nodiscard]] const SavedFile* original() const { return original_ ? &*original_ : nullptr; }
 
  private:
   Journal& journal_;
   std::string owner_;
   std::string path_;
-  std::optional<ResolvConf> before_;
+  std::optional<SavedFile> original_;
 };
 
 }  // namespace postern::client

@@ -18,8 +18,8 @@ using runtime::SystemBus;
 
 constexpr BusTarget kManager = {kNetworkManagerService, "/org/freedesktop/NetworkManager",
                                 "org.freedesktop.NetworkManager"};
-constexpr BusTarget kDnsManager = {kNetworkManagerService, "/org/freedesktop/NetworkManager/DnsManager",
-                                   "org.freedesktop.NetworkManager.DnsManager"};
+constexpr const char* kIp4Config = "org.freedesktop.NetworkManager.IP4Config";
+constexpr const char* kIp6Config = "org.freedesktop.NetworkManager.IP6Config";
 /// Read after all other files: "zz" sorts behind what people use.
 constexpr const char* kFolder = "/run/NetworkManager/conf.d";
 constexpr const char* kDropIn = "/run/NetworkManager/conf.d/zz-postern.conf";
@@ -51,31 +51,50 @@ std::string drop_in(const IpAddress& resolver, const std::string& search) {
   return text + "[global-dns-domain-*]\nservers=" + resolver.to_string() + "\n";
 }
 
-/// One entry a{sv} of the configuration: name servers, and the interface they came by.
-struct NameServers {
-  std::vector<IpAddress> servers;
-  bool has_interface = false;
-};
-
-NameServers read_entry(BusReply& reply) {
-  NameServers found;
-  while (reply.enter_entry("sv")) {
-    const auto key = reply.text();
-    if (key == "nameservers" && reply.enter_variant("as")) {
-      if (reply.enter_array("s")) {
-        while (const auto text = reply.text()) {
-          if (const auto address = IpAddress::parse(*text)) found.servers.push_back(*address);
-        }
+/// aa{sv}, each with an "address" as text
+void read_v4_servers(BusReply& reply, std::vector<IpAddress>& servers) {
+  if (!reply.enter_array("a{sv}")) return;
+  while (reply.enter_array("{sv}")) {
+    while (reply.enter_entry("sv")) {
+      if (reply.text() == "address" && reply.enter_variant("s")) {
+        const auto address = IpAddress::parse(reply.text().value_or(std::string{}));
+        if (address) servers.push_back(*address);
         reply.leave();
+      } else {
+        reply.skip("v");
       }
       reply.leave();
-    } else {
-      found.has_interface |= key == "interface";
-      reply.skip("v");
     }
     reply.leave();
   }
-  return found;
+}
+
+/// aay
+void read_v6_servers(BusReply& reply, std::vector<IpAddress>& servers) {
+  if (!reply.enter_array("ay")) return;
+  while (const auto bytes = reply.bytes()) {
+    if (const auto address = IpAddress::from_bytes(*bytes)) servers.push_back(*address);
+  }
+}
+
+/// Of one connection, in both families. "/" stands for no configuration.
+void read_connection(SystemBus& bus, const std::string& connection, std::vector<IpAddress>& servers) {
+  const BusTarget active = {kNetworkManagerService, connection.c_str(),
+                            "org.freedesktop.NetworkManager.Connection.Active"};
+  const auto path_of = [&](const char* property) {
+    auto reply = bus.get(active, property, "o");
+    return reply ? reply->object_path().value_or("/") : std::string("/");
+  };
+  const std::string v4 = path_of("Ip4Config");
+  const std::string v6 = path_of("Ip6Config");
+  if (v4 != "/") {
+    auto reply = bus.get({kNetworkManagerService, v4.c_str(), kIp4Config}, "NameserverData", "aa{sv}");
+    if (reply) read_v4_servers(*reply, servers);
+  }
+  if (v6 != "/") {
+    auto reply = bus.get({kNetworkManagerService, v6.c_str(), kIp6Config}, "Nameservers", "aay");
+    if (reply) read_v6_servers(*reply, servers);
+  }
 }
 
 }  // namespace
@@ -107,16 +126,14 @@ std::expected<void, std::string> NetworkManagerDns::remove() {
   return {};
 }
 
+/// From its connections: its own view of DNS (DnsManager) stands still while `global-dns` is in force.
 std::vector<IpAddress> NetworkManagerDns::upstream(const DnsPlan& plan) {
   std::vector<IpAddress> servers;
-  auto reply = bus_.get(kDnsManager, "Configuration", "aa{sv}");
-  if (!reply || !reply->enter_array("a{sv}")) return servers;
-  while (reply->enter_array("{sv}")) {
-    const NameServers entry = read_entry(*reply);
-    reply->leave();
-    // What has no interface is the global configuration, that is ours.
-    if (entry.has_interface) servers.insert(servers.end(), entry.servers.begin(), entry.servers.end());
+  std::vector<std::string> connections;
+  if (auto reply = bus_.get(kManager, "ActiveConnections", "ao"); reply && reply->enter_array("o")) {
+    while (auto path = reply->object_path()) connections.push_back(std::move(*path));
   }
+  for (const std::string& connection : connections) read_connection(bus_, connection, servers);
   std::erase(servers, plan.resolver);
   return servers;
 }
