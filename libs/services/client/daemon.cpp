@@ -455,6 +455,10 @@ std::optional<Instant> Daemon::next_timeout() const {
   if (!watchers_.empty()) consider(next_watch_);
   if (!look_up_deadline_ || !sign_in_ || !sign_in_->server.fixed_addresses.empty()) consider(look_up_deadline_);
   consider(retry_at_);
+  const bool may_move = engine_ && sign_in_ && !looks_again_ && !IpAddress::parse(sign_in_->server.host);
+  if (const auto lost = may_move ? engine_->controller_lost_at() : std::nullopt) {
+    consider(std::max(*lost + kAwayBeforeLookUp, next_look_up_.value_or(Instant{})));
+  }
   return next;
 }
 
