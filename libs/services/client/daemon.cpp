@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "runtime/os/notify.hpp"
+#include "services/client/direct_look_up.hpp"
 
 namespace postern::client {
 
@@ -175,16 +176,13 @@ void Daemon::look_again(Instant now) {
   const auto lost = engine_->controller_lost_at();
   if (!lost || now - *lost < kAwayBeforeLookUp) return;
   next_look_up_ = now + kLookUpAgain;
-  runtime::ResolverConfig from;
-  for (const IpAddress& server : dns_report_.upstream) from.servers.push_back(SocketAddress{server, 53}.to_string());
   // Without a manager the host's DNS is as it was before us.
-  if (from.servers.empty() && dns_report_.manager != DnsManagerKind::None) return;
+  const bool is_ours = dns_report_.manager != DnsManagerKind::None;
   looks_again_ = true;
-  server_look_up_ = std::make_unique<runtime::Resolver>(loop_, std::move(from));
-  server_look_up_->resolve(host, [this, host](const auto& found) {
-    std::vector<std::string> addresses;
-    for (const IpAddress& address : found.value_or(std::vector<IpAddress>{})) addresses.push_back(address.to_string());
-    handle_looked_again(host, addresses);
+  if (look_up_.joinable()) look_up_.join();
+  look_up_ = std::thread([this, host, is_ours, servers = dns_report_.upstream] {
+    const auto addresses = is_ours ? look_up_at(servers, host) : look_up(host);
+    (void)loop_.post([this, host, addresses] { handle_looked_again(host, addresses); });
   });
 }
 

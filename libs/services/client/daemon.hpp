@@ -11,7 +11,6 @@
 #include <string>
 #include <thread>
 
-#include "runtime/dns/resolver.hpp"
 #include "runtime/loop/signals.hpp"
 #include "runtime/os/files.hpp"
 #include "runtime/os/random.hpp"
@@ -92,7 +91,6 @@ class Daemon final : public runtime::TurnParticipant {
   std::string trouble_;  ///< why there is no engine although there should be one
   std::optional<Instant> retry_at_;
   std::thread look_up_;
-  std::unique_ptr<runtime::Resolver> server_look_up_;  ///< of look_again()
   std::optional<Instant> look_up_deadline_;
   bool looks_again_ = false;
   std::optional<Instant> next_look_up_;

@@ -1,0 +1,67 @@
+#include "services/client/direct_look_up.hpp"
+
+#include <arpa/nameser.h>
+#include <netinet/in.h>
+#include <resolv.h>
+
+#include <array>
+
+namespace postern::client {
+
+namespace {
+
+/// RFC 1035 §4.1: header, questions, answers. Ends at the first thing that does not fit.
+void read_answers(ByteView message, ns_type type, std::vector<std::string>& found) {
+  if (message.size() < NS_HFIXEDSZ) return;
+  const unsigned char* const end = message.data() + message.size();
+  const unsigned char* at = message.data() + NS_HFIXEDSZ;
+  const unsigned questions = load_u16(message.data() + 4);
+  const unsigned records = questions + load_u16(message.data() + 6);
+  for (unsigned i = 0; i < records; ++i) {
+    const int name = ::dn_skipname(at, end);
+    const bool is_question = i < questions;
+    const std::ptrdiff_t fixed = is_question ? NS_QFIXEDSZ : NS_RRFIXEDSZ;
+    if (name < 0 || end - at < name + fixed) return;
+    at += name;
+    const unsigned record_type = load_u16(at);
+    const std::size_t size = is_question ? 0 : load_u16(at + 8);
+    at += fixed;
+    if (static_cast<std::size_t>(end - at) < size) return;
+    const auto address = is_question ? std::nullopt : IpAddress::from_bytes(ByteView(at, size));
+    if (address && record_type == static_cast<unsigned>(type)) found.push_back(address->to_string());
+    at += size;
+  }
+}
+
+void collect(res_state state, const std::string& host, ns_type type, std::vector<std::string>& found) {
+  std::array<unsigned char, 4096> answer{};
+  const int size = ::res_nquery(state, host.c_str(), ns_c_in, type, answer.data(), static_cast<int>(answer.size()));
+  if (size > 0 && size <= static_cast<int>(answer.size())) {
+    read_answers(ByteView(answer).first(static_cast<std::size_t>(size)), type, found);
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> look_up_at(const std::vector<IpAddress>& servers, const std::string& host) {
+  struct __res_state state {};
+  std::vector<std::string> found;
+  if (::res_ninit(&state) != 0) return found;
+  state.nscount = 0;
+  for (const IpAddress& server : servers) {
+    if (!server.is_v4() || state.nscount >= MAXNS) continue;
+    sockaddr_in& address = state.nsaddr_list[state.nscount++];
+    address = {};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(NS_DEFAULTPORT);
+    address.sin_addr.s_addr = htonl(server.to_v4_host_order());
+  }
+  if (state.nscount > 0) {
+    collect(&state, host, ns_t_a, found);
+    collect(&state, host, ns_t_aaaa, found);
+  }
+  ::res_nclose(&state);
+  return found;
+}
+
+}  // namespace postern::client
