@@ -1,5 +1,7 @@
-// Gives the memory of a burst back to the kernel once hardly anything has moved for a while: blocks of the pool, and
-// what the heap has free. A program that waits for work is small.
+// Gives the memory of a burst back to the kernel once hardly anything has moved for a while: blocks of the pool, what
+// the heap has free, and the pages of code. Most of those were needed at the start only (self tests of the ciphers,
+// tables of OpenSSL); they stay in the page cache, where the kernel may drop them, and what is needed again comes back
+// by a fault. A program that waits for work is small.
 #pragma once
 
 #include <cstdint>
