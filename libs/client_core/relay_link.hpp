@@ -1,7 +1,7 @@
 // The one relay that this client is bound at: which of the controller's relays and of its addresses, tickets, epochs.
 //
-// Connectors are bound at every relay, so any one will do. A relay that gives no binding at any of its addresses is left
-// for the next one; sessions move with the client (PROTOCOL.md §3.5).
+// Connectors are bound at every relay, so any one will do. A relay that gives no binding at any of its addresses is
+// left for the next one; sessions move with the client (PROTOCOL.md §3.5).
 //
 // An address that gives no binding within five seconds is left for the next one, so that a host without IPv6 (or with a
 // broken one) finds the relay by its other address.

@@ -87,7 +87,8 @@ TEST_F(RelayLinkTest, RelaysWithoutTicketOrAddressAreNotUsed) {
 
 TEST_F(RelayLinkTest, MoreRelaysThanANetworkHasAreLeftOut) {
   std::vector<wire::RelayInfo> many;
-  for (int i = 0; i < 20; ++i) many.push_back(relay("r" + std::to_string(i), {"192.0.2.1:" + std::to_string(1000 + i)}));
+  for (int i = 0; i < 20; ++i)
+    many.push_back(relay("r" + std::to_string(i), {"192.0.2.1:" + std::to_string(1000 + i)}));
   link.handle_relays(now, {}, many);
   EXPECT_EQ(link.addresses().size(), 8U);
 }

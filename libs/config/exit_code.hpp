@@ -38,8 +38,9 @@ inline constexpr std::array kExitCodes{
     ExitCodeMeaning{ExitCode::Failure, "failure",
                     "It failed for a reason without a code of its own; also: not healthy."},
     ExitCodeMeaning{ExitCode::Usage, "usage", "An option, argument or configuration value is wrong or missing."},
-    ExitCodeMeaning{ExitCode::TokensRevoked, "tokens revoked",
-                    "A connector's or relay's tokens were revoked or replaced. Restarting does not help: make new ones."},
+    ExitCodeMeaning{
+        ExitCode::TokensRevoked, "tokens revoked",
+        "A connector's or relay's tokens were revoked or replaced. Restarting does not help: make new ones."},
     ExitCodeMeaning{ExitCode::ServerNotTrusted, "server not trusted",
                     "The server is not the one that was promised (pin or certificate do not match)."},
     ExitCodeMeaning{ExitCode::AddressInUse, "address in use", "An address or port to listen on is taken."},

@@ -134,11 +134,11 @@ struct DeleteRelay {
   std::string relay;
 };
 
-using Command = std::variant<CreateUser, SetPassword, SetUserState, DeleteUser, CreateGroup, DeleteGroup, AddToGroup,
-                             RemoveFromGroup, CreateRemoteNetwork, DeleteRemoteNetwork, CreateConnector,
-                             UpdateConnector, DeleteConnector, GenerateConnectorTokens, CreateResource, UpdateResource,
-                             DeleteResource, GrantAccess, RevokeAccess, EnrolDevice, DeleteDevice, CreateRelay,
-                             UpdateRelay, GenerateRelayToken, DeleteRelay>;
+using Command =
+    std::variant<CreateUser, SetPassword, SetUserState, DeleteUser, CreateGroup, DeleteGroup, AddToGroup,
+                 RemoveFromGroup, CreateRemoteNetwork, DeleteRemoteNetwork, CreateConnector, UpdateConnector,
+                 DeleteConnector, GenerateConnectorTokens, CreateResource, UpdateResource, DeleteResource, GrantAccess,
+                 RevokeAccess, EnrolDevice, DeleteDevice, CreateRelay, UpdateRelay, GenerateRelayToken, DeleteRelay>;
 
 struct CommandError {
   enum class Kind : std::uint8_t { NotFound, AlreadyExists, Invalid, Conflict };

@@ -41,8 +41,7 @@ void ControlChannel::authenticate_relay(Agent& agent, const wire::Authenticate& 
   if (relay == nullptr || !relay->public_key.empty()) return deny(agent.number, 410, kTokenRefused);
   const CommandContext context{"relay:" + std::to_string(relay->id.value), agent.address, moment_.wall};
   Plan plan(model_, ids_, random_, context, config_, keys_);
-  CommandResult planned =
-      plan_relay(plan, {relay->id, to_bytes(as_bytes(request.public_key())), request.hostname()});
+  CommandResult planned = plan_relay(plan, {relay->id, to_bytes(as_bytes(request.public_key())), request.hostname()});
   commit_enrolment(agent, relay->id, std::move(planned.changes));
 }
 

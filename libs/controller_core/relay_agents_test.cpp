@@ -87,8 +87,8 @@ TEST_F(RelayAgentsTest, TheTokenEnrolsOneKeyOnly) {
 }
 
 TEST_F(RelayAgentsTest, WrongTokensAreFinal) {
-  for (const std::string& wrong : {std::string(), std::string("prl1_"), home.tokens.refresh_token,
-                                   identity::make_relay_token(bench.random)}) {
+  for (const std::string& wrong :
+       {std::string(), std::string("prl1_"), home.tokens.refresh_token, identity::make_relay_token(bench.random)}) {
     bench.authenticate(far, kRelay, wrong);
     ASSERT_TRUE(far.denied) << wrong;
     EXPECT_EQ(far.denied->code(), 410U);
@@ -207,7 +207,8 @@ TEST_F(RelayAgentsTest, RelaysThatCannotBeAreRefused) {
   EXPECT_EQ(bench.refused(CreateRelay{"x", {"relay.example.org:99999"}}).kind, Kind::Invalid);
   EXPECT_EQ(bench.refused(CreateRelay{"x", {"a b"}}).kind, Kind::Invalid);
   EXPECT_EQ(bench.refused(DeleteRelay{"near"}).kind, Kind::NotFound);
-  for (int i = 0; i < 6; ++i) bench.run(CreateRelay{"r" + std::string(1, static_cast<char>('a' + i)), {"relay.example.org"}});
+  for (int i = 0; i < 6; ++i)
+    bench.run(CreateRelay{"r" + std::string(1, static_cast<char>('a' + i)), {"relay.example.org"}});
   EXPECT_EQ(bench.refused(CreateRelay{"one-more", {"relay.example.org"}}).kind, Kind::Conflict);
 }
 

@@ -89,8 +89,8 @@ void ControlChannel::cut_off_surplus(const ConnectorRecord& connector) {
   for (const Agent* agent : running) surplus.push_back(agent->number);
   surplus.erase(surplus.begin(), surplus.begin() + connector.instances_max);
   for (const ConnectionNumber number : surplus) {
-    deny(number, 409, "the connector may have fewer running instances now (" +
-                          std::to_string(connector.instances_max) + ")");
+    deny(number, 409,
+         "the connector may have fewer running instances now (" + std::to_string(connector.instances_max) + ")");
   }
 }
 

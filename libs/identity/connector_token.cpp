@@ -1,5 +1,5 @@
-// The two tokens of a connector (PROTOCOL.md §5.2), and the opaque one of a relay (§6.1). Claim names follow the published connector tokens of Twingate, so
-// that tools that read them keep working.
+// The two tokens of a connector (PROTOCOL.md §5.2), and the opaque one of a relay (§6.1). Claim names follow the
+// published connector tokens of Twingate, so that tools that read them keep working.
 #include "identity/jwt.hpp"
 #include "identity/tokens.hpp"
 

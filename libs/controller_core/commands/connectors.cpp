@@ -55,8 +55,8 @@ PlanResult plan_command(Plan& plan, const UpdateConnector& command) {
   const std::string before = audit_text(connector);
   if (command.instances_max) connector.instances_max = *command.instances_max;
   if (connector.instances_max < 1 || connector.instances_max > kInstancesPerConnectorMax) {
-    return refuse(CommandError::Kind::Invalid, "a connector has from 1 to " +
-                                                   std::to_string(kInstancesPerConnectorMax) + " running instances");
+    return refuse(CommandError::Kind::Invalid,
+                  "a connector has from 1 to " + std::to_string(kInstancesPerConnectorMax) + " running instances");
   }
   if (connector == **found) return plan.finish(connector.id.value);
   plan.audit("connector.update", subject("connector", connector.id.value), before, audit_text(connector));

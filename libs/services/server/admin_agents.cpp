@@ -59,7 +59,8 @@ const char* state_of(const controller::ConnectorRecord& connector, std::size_t r
 }
 
 std::size_t count_running(const std::vector<InstanceView>& views) {
-  return static_cast<std::size_t>(std::ranges::count_if(views, [](const auto& view) { return view.agent.has_value(); }));
+  return static_cast<std::size_t>(
+      std::ranges::count_if(views, [](const auto& view) { return view.agent.has_value(); }));
 }
 
 json connector_json(const controller::ConnectorRecord& connector, const std::vector<InstanceView>& views,
@@ -166,8 +167,12 @@ AdminResult list_relays(const AdminContext& context, const AdminRequest&) {
     });
     const bool connected = agent != agents.end();
     const char* state = connected ? "online" : relay.public_key.empty() ? "not enrolled" : "offline";
-    json one{{"id", std::to_string(relay.id.value)}, {"name", relay.name}, {"addresses", relay.addresses},
-             {"state", state},                       {"own", false},       {"host", relay.hostname}};
+    json one{{"id", std::to_string(relay.id.value)},
+             {"name", relay.name},
+             {"addresses", relay.addresses},
+             {"state", state},
+             {"own", false},
+             {"host", relay.hostname}};
     if (connected) {
       const wire::RelayReport& report = agent->report;
       one.update(json{{"address", agent->address},
@@ -181,11 +186,9 @@ AdminResult list_relays(const AdminContext& context, const AdminRequest&) {
                       {"dropped_packets", report.dropped_packets()}});
     }
     list.push_back(one);
-    rows.push_back({relay.name, comma_separated(relay.addresses), state,
-                    connected ? iso_time(agent->connected_at) : "",
+    rows.push_back({relay.name, comma_separated(relay.addresses), state, connected ? iso_time(agent->connected_at) : "",
                     connected ? std::to_string(agent->report.bindings()) : "",
-                    connected ? std::to_string(agent->report.forwarded_bytes()) : "",
-                    std::to_string(relay.id.value)});
+                    connected ? std::to_string(agent->report.forwarded_bytes()) : "", std::to_string(relay.id.value)});
   }
   return AdminReply{json{{"relays", list}}.dump(), table(rows, "There are no relays.")};
 }

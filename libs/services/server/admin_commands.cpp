@@ -133,21 +133,21 @@ VerbTable verbs_of_networks() {
 }
 
 VerbTable verbs_of_relays() {
-  return {{"relay add",
-           {[](const R& r, const S&) -> CommandResultOr {
-              return CreateRelay{r.argument(0), r.list("address")};
-            },
-            ""}},
-          {"relay update",
-           {[](const R& r, const S&) -> CommandResultOr {
-              return UpdateRelay{r.argument(0), r.list("address")};
-            },
-            "The relay %1 was changed."}},
-          {"relay token",
-           {[](const R& r, const S&) -> CommandResultOr { return GenerateRelayToken{r.argument(0)}; }, ""}},
-          {"relay delete",
-           {[](const R& r, const S&) -> CommandResultOr { return DeleteRelay{r.argument(0)}; },
-            "The relay %1 was deleted."}}};
+  return {
+      {"relay add",
+       {[](const R& r, const S&) -> CommandResultOr {
+          return CreateRelay{r.argument(0), r.list("address")};
+        },
+        ""}},
+      {"relay update",
+       {[](const R& r, const S&) -> CommandResultOr {
+          return UpdateRelay{r.argument(0), r.list("address")};
+        },
+        "The relay %1 was changed."}},
+      {"relay token", {[](const R& r, const S&) -> CommandResultOr { return GenerateRelayToken{r.argument(0)}; }, ""}},
+      {"relay delete",
+       {[](const R& r, const S&) -> CommandResultOr { return DeleteRelay{r.argument(0)}; },
+        "The relay %1 was deleted."}}};
 }
 
 const VerbTable& verbs() {

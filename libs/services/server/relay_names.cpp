@@ -15,12 +15,11 @@ void RelayNames::follow() {
         continue;
       }
       Watch& watch = watches_[text];
-      watch.watch = std::make_unique<AddressWatch>(
-          loop_, *name, [this, text](const std::vector<SocketAddress>& found) {
-            watches_.at(text).found = found;
-            if (found.empty()) log_.warn("The name of a relay is not known here", {{"address", text}});
-            follow();
-          });
+      watch.watch = std::make_unique<AddressWatch>(loop_, *name, [this, text](const std::vector<SocketAddress>& found) {
+        watches_.at(text).found = found;
+        if (found.empty()) log_.warn("The name of a relay is not known here", {{"address", text}});
+        follow();
+      });
     }
     tell(relay);
   }

@@ -14,8 +14,8 @@ namespace postern::server {
 
 class RelayNames {
  public:
-  /// Watched at once; a name beyond is not looked up until the server starts again. Names are watched until then: ending
-  /// a look-up would wait for the resolver.
+  /// Watched at once; a name beyond is not looked up until the server starts again. Names are watched until then:
+  /// ending a look-up would wait for the resolver.
   static constexpr std::size_t kWatchesMax = 64;
 
   RelayNames(runtime::IoLoop& loop, ControllerHost& host, runtime::Logger& log) : loop_(loop), host_(host), log_(log) {}

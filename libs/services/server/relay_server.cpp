@@ -74,8 +74,8 @@ class RelayServer final : public runtime::TurnParticipant {
     config.refresh_token = options_.relay_token;
     config.software = "postern-server/" + std::string(config::version()) + " linux";
     config.hostname = host_name();
-    control_ = std::make_unique<runtime::ControlClient>(
-        std::move(config), loop_, [this](const runtime::ControlEvent& event) { handle(event); });
+    control_ = std::make_unique<runtime::ControlClient>(std::move(config), loop_,
+                                                        [this](const runtime::ControlEvent& event) { handle(event); });
     control_->start();
   }
 
