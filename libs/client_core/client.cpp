@@ -331,7 +331,7 @@ void Client::settle_events(Instant now) {
 void Client::handle_timeout(Instant now) {
   tcp_.handle_timeout(now);
   relay_.handle_timeout(now);
-  dns_.forwarder().handle_timeout(now);
+  dns_.handle_timeout(now);
   if (!plane_) return;
   plane_->sessions.handle_timeout(now);
   plane_->peers.handle_timeout(now);
@@ -345,7 +345,7 @@ std::optional<Instant> Client::next_timeout() const {
   };
   consider(tcp_.next_timeout());
   consider(relay_.next_timeout());
-  consider(dns_.forwarder().next_timeout());
+  consider(dns_.next_timeout());
   if (control_up_) consider(next_heartbeat_);
   if (plane_) {
     consider(plane_->sessions.next_timeout());

@@ -506,6 +506,39 @@ TEST_F(ClientTest, RefusesUdpToResourcesWithIcmp) {
   EXPECT_EQ(drops("packet_unsupported_protocol"), 1U);
 }
 
+TEST_F(ClientTest, AnswersThatNobodyTakesAreBoundedAndCounted) {
+  bring_up();
+  const SocketAddress app{IpAddress::v4(100, 96, 0, 1), 5000};
+  for (std::size_t i = 0; i < Client::kRepliesMax + 10; ++i) {
+    world.send_udp(app, {IpAddress::v4(192, 168, 1, 20), 9}, as_bytes("hello"));
+  }
+  EXPECT_EQ(drops("reply_queue_full"), 10U);
+  world.run_for(1ms);
+  EXPECT_EQ(world.icmp.size(), Client::kRepliesMax);
+}
+
+TEST_F(ClientTest, DnsOverTcpIsBoundedAndAnEndMakesRoom) {
+  bring_up();
+  const IpAddress resolver = IpAddress::v4(100, 96, 0, 2);
+  std::vector<App*> open;
+  for (std::size_t i = 0; i < DnsFront::kConnectionsMax; ++i)
+    open.push_back(&world.connect(resolver, 53, std::nullopt));
+  EXPECT_TRUE(
+      world.run_until([&] { return std::ranges::all_of(open, [](const App* a) { return a->connected; }); }, 1s));
+  App& refused = world.connect(resolver, 53);
+  EXPECT_TRUE(world.run_until([&] { return refused.kernel.is_reset(); }, 1s));
+  EXPECT_FALSE(refused.connected);
+  EXPECT_TRUE(std::ranges::none_of(open, [](const App* a) { return a->kernel.is_reset(); }));
+  EXPECT_FALSE(world.ask_dns(*wire::build_dns_question(3, "nginx.home.lan", wire::DnsType::A)).empty());
+
+  // Those that never ask are let go, which makes room.
+  EXPECT_TRUE(
+      world.run_until([&] { return std::ranges::all_of(open, [](const App* a) { return a->kernel.is_reset(); }); },
+                      DnsFront::kIdle + 1s));
+  App& next = world.connect(resolver, 53);
+  EXPECT_TRUE(world.run_until([&] { return next.connected; }, 1s));
+}
+
 TEST_F(ClientTest, SurvivesGarbageFromTheTunAndTheRelay) {
   bring_up();
   App& app = open(100);

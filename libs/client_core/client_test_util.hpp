@@ -264,11 +264,12 @@ class World {
   }
 
   // --- applications -------------------------------------------------------------------------------------------------
-  App& connect(const IpAddress& to, std::uint16_t port, std::uint64_t upload = 0) {
+  /// Sends `upload` bytes and then FIN; without a number it says nothing and stays open.
+  App& connect(const IpAddress& to, std::uint16_t port, std::optional<std::uint64_t> upload = 0) {
     const IpAddress local = IpAddress::parse(to.is_v4() ? "100.96.0.1" : "fd00:1::1").value();
     const tcp::FlowTuple tuple{{local, static_cast<std::uint16_t>(40'000 + apps.size())}, {to, port}};
     auto app = std::make_unique<App>(App{tuple, {tuple, {}, random}, false, {}});
-    app->kernel.write(upload);
+    if (upload) app->kernel.write(*upload);
     apps.push_back(std::move(app));
     return *apps.back();
   }

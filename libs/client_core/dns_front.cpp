@@ -39,6 +39,7 @@ void DnsFront::settle(Instant now) {
       const auto connection = connections_.find(*flow);
       if (connection == connections_.end()) continue;
       --connection->second.waiting;
+      connection->second.active = now;
     }
     answer(now, asker, std::move(reply->message));
     if (const auto* flow = std::get_if<tcp::FlowId>(&asker)) read_questions(now, *flow);
@@ -56,8 +57,30 @@ std::optional<DnsDatagram> DnsFront::poll_datagram() {
 
 void DnsFront::handle_incoming(Instant now, tcp::FlowId flow) {
   if (connections_.size() >= kConnectionsMax) return tcp_.refuse(now, flow, tcp::Refusal::Reset);
-  connections_[flow];
+  connections_[flow].active = now;
   tcp_.accept(now, flow);
+}
+
+std::optional<Instant> DnsFront::end_of(const Connection& connection) {
+  return connection.waiting > 0 ? std::nullopt : std::optional(connection.active + kIdle);
+}
+
+void DnsFront::handle_timeout(Instant now) {
+  forwarder_.handle_timeout(now);
+  std::erase_if(connections_, [&](const auto& entry) {
+    const auto end = end_of(entry.second);
+    if (!end || now < *end) return false;
+    tcp_.abort(now, entry.first);
+    return true;
+  });
+}
+
+std::optional<Instant> DnsFront::next_timeout() const {
+  std::optional<Instant> next = forwarder_.next_timeout();
+  for (const auto& [flow, connection] : connections_) {
+    if (const auto end = end_of(connection)) next = std::min(next.value_or(*end), *end);
+  }
+  return next;
 }
 
 bool DnsFront::handle_event(Instant now, const tcp::Event& event) {
@@ -66,6 +89,7 @@ bool DnsFront::handle_event(Instant now, const tcp::Event& event) {
   if (found == connections_.end()) return false;
   if (const auto* data = std::get_if<tcp::Data>(&event)) {
     Connection& connection = found->second;
+    connection.active = now;
     connection.received.insert(connection.received.end(), data->bytes.view().begin(), data->bytes.view().end());
     connection.withheld += data->bytes.size();
     read_questions(now, flow);

@@ -48,6 +48,9 @@ class DnsFront {
   /// Questions of one connection that wait for an answer; then its window stays closed.
   static constexpr std::size_t kQuestionsMax = 16;
 
+  /// A connection without a question for this long is closed (RFC 7766 §6.2.3), so that nobody holds all of them.
+  static constexpr Duration kIdle = std::chrono::seconds(10);
+
   DnsFront(resolver::AddressPool& pool, const ResourceNames& names, RandomSource& random, tcp::Endpoint& tcp,
            BlockPool& blocks)
       : resolver_(pool, names), forwarder_(random), tcp_(tcp), blocks_(blocks) {}
@@ -62,6 +65,9 @@ class DnsFront {
   /// Call after anything above and after the forwarder has been given answers.
   void settle(Instant now);
   [[nodiscard]] std::optional<DnsDatagram> poll_datagram();
+  /// The forwarder's timers too.
+  void handle_timeout(Instant now);
+  [[nodiscard]] std::optional<Instant> next_timeout() const;
 
   [[nodiscard]] resolver::Forwarder& forwarder() { return forwarder_; }
   [[nodiscard]] const resolver::Forwarder& forwarder() const { return forwarder_; }
@@ -78,12 +84,15 @@ class DnsFront {
     std::size_t waiting = 0;
     std::size_t withheld = 0;
     bool finished = false;
+    Instant active;  ///< when something was last asked or answered
   };
 
   void ask(Instant now, const Asker& asker, ByteView message);
   void answer(Instant now, const Asker& asker, Bytes message);
   void answer_stream(Instant now, tcp::FlowId flow, const Bytes& message);
   void read_questions(Instant now, tcp::FlowId flow);
+  /// When this connection is closed; nothing while a question waits, because the forwarder answers or gives up.
+  [[nodiscard]] static std::optional<Instant> end_of(const Connection& connection);
 
   resolver::Resolver resolver_;
   resolver::Forwarder forwarder_;
