@@ -4,11 +4,18 @@
 #include <netinet/in.h>
 #include <resolv.h>
 
+#include <algorithm>
 #include <array>
+#include <cctype>
+#include <sstream>
+
+#include "runtime/os/files.hpp"
 
 namespace postern::client {
 
 namespace {
+
+constexpr std::size_t kHostsMax = 4U << 20;
 
 /// RFC 1035 §4.1: header, questions, answers. Ends at the first thing that does not fit.
 void read_answers(ByteView message, ns_type type, std::vector<std::string>& found) {
@@ -43,9 +50,27 @@ void collect(res_state state, const std::string& host, ns_type type, std::vector
 
 }  // namespace
 
-std::vector<std::string> look_up_at(const std::vector<IpAddress>& servers, const std::string& host) {
-  struct __res_state state {};
+std::vector<std::string> addresses_in_hosts(std::string_view text, std::string_view host) {
   std::vector<std::string> found;
+  std::istringstream lines{std::string(text)};
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line.substr(0, line.find('#')));
+    std::string address;
+    words >> address;
+    for (std::string name; words >> name;) {
+      const bool is_same = std::ranges::equal(
+          name, host, [](unsigned char a, unsigned char b) { return std::tolower(a) == std::tolower(b); });
+      if (is_same && IpAddress::parse(address)) found.push_back(address);
+    }
+  }
+  return found;
+}
+
+std::vector<std::string> look_up_at(const std::vector<IpAddress>& servers, const std::string& host) {
+  const auto hosts = runtime::read_text_file("/etc/hosts", kHostsMax);
+  std::vector<std::string> found = hosts ? addresses_in_hosts(*hosts, host) : std::vector<std::string>{};
+  if (!found.empty()) return found;
+  struct __res_state state {};
   if (::res_ninit(&state) != 0) return found;
   state.nscount = 0;
   for (const IpAddress& server : servers) {

@@ -3,14 +3,18 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/ip.hpp"
 
 namespace postern::client {
 
-/// Addresses as text; empty when no server answers. Only IPv4 servers are asked, at most three. Waits, so it is for a
-/// thread that may.
+/// What a hosts file (hosts(5)) says of a name, in its order.
+[[nodiscard]] std::vector<std::string> addresses_in_hosts(std::string_view text, std::string_view host);
+
+/// Addresses as text, those of /etc/hosts where it has the name, as the host itself would find it; empty when no server
+/// answers. Only IPv4 servers are asked, at most three. Waits, so it is for a thread that may.
 [[nodiscard]] std::vector<std::string> look_up_at(const std::vector<IpAddress>& servers, const std::string& host);
 
 }  // namespace postern::client
