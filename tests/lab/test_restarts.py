@@ -51,11 +51,11 @@ class LiveShell:
             *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=1
         )
 
-    def echoes(self, line: str) -> bool:
+    def echoes(self, line: str, seconds: float = LINE_SECONDS) -> bool:
         assert self._process.stdin is not None
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
-        return read_line(self._process, LINE_SECONDS).strip() == line
+        return read_line(self._process, seconds).strip() == line
 
     def ended(self) -> bool:
         return self._process.poll() is not None
