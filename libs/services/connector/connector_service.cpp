@@ -44,12 +44,12 @@ ConnectorService::ConnectorService(runtime::EventLoop& loop, runtime::Logger& lo
       core_(core_config(software_), port_, pool_),
       targets_(loop_, core_.flows(), pool_),
       resolver_(loop_, {settings_.dns}),
-      relays_(random_, log_,
-              {.send = [this](const SocketAddress& to,
-                              ByteView datagram) { (void)udp_->send(to, datagram, datagram.size(), 0); },
-               .changed = [this] { handle_bindings_changed(); },
-               .proven = [this](const SocketAddress& relay) { handle_relay_proven(relay); },
-               .ticket_refused = [this] { restart_control("a relay refused the ticket"); }}),
+      relays_(random_, {.send = [this](const SocketAddress& to,
+                                       ByteView datagram) { (void)udp_->send(to, datagram, datagram.size(), 0); },
+                        .changed = [this] { handle_bindings_changed(); },
+                        .proven = [this](const SocketAddress& relay) { handle_relay_proven(relay); },
+                        .ticket_refused = [this] { restart_control("a relay refused the ticket"); },
+                        .note = [this](const RelayNote& note) { handle_relay_note(note); }}),
       network_(loop_, [this] { handle_network_changed(); }),
       started_(loop_.now()),
       memory_(pool_) {
@@ -167,6 +167,21 @@ void ConnectorService::update_state(Instant now) {
 void ConnectorService::handle_bindings_changed() {
   heartbeat_at_ = loop_.now();  // the controller tells clients where we are
   update_state(loop_.now());
+}
+
+void ConnectorService::handle_relay_note(const RelayNote& note) {
+  switch (note.kind) {
+    case RelayNote::Kind::Bound:
+      return log_.debug("Bound at a relay", {{"relay", note.relay}, {"mapped", note.detail}});
+    case RelayNote::Kind::AddressMoved:
+      return log_.debug("The relay sees another address", {{"relay", note.relay}, {"mapped", note.detail}});
+    case RelayNote::Kind::Silent:
+      return log_.warn("The relay does not answer", {{"relay", note.relay}});
+    case RelayNote::Kind::Refuses:
+      return log_.warn("The relay refuses this connector", {{"relay", note.relay}, {"code", note.detail}});
+    case RelayNote::Kind::Unusable:
+      return log_.warn("A relay that the server named cannot be used", {{"relay", note.relay}});
+  }
 }
 
 void ConnectorService::handle_relay_proven(const SocketAddress& relay) {

@@ -12,6 +12,7 @@
 
 #include "connector_core/connector.hpp"
 #include "connector_core/endpoint_port.hpp"
+#include "connector_core/relay_bindings.hpp"
 #include "runtime/dns/resolver.hpp"
 #include "runtime/http/control_client.hpp"
 #include "runtime/loop/event_loop.hpp"
@@ -22,7 +23,6 @@
 #include "runtime/udp/udp_socket.hpp"
 #include "services/connector/flow_log.hpp"
 #include "services/connector/health.hpp"
-#include "services/connector/relay_bindings.hpp"
 #include "services/connector/settings.hpp"
 #include "services/connector/target_sockets.hpp"
 
@@ -77,6 +77,7 @@ class ConnectorService final : private runtime::TurnParticipant {
 
   void start_health();
   void handle_bindings_changed();
+  void handle_relay_note(const RelayNote& note);
   void handle_relay_proven(const SocketAddress& relay);
   void handle_network_changed();
   void set_state(State state, const std::string& reason);

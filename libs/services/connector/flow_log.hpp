@@ -6,9 +6,9 @@
 
 #include "connector_core/flow.hpp"
 #include "connector_core/policy_store.hpp"
+#include "connector_core/relay_bindings.hpp"
 #include "connector_core/sessions.hpp"
 #include "schema/control.pb.h"
-#include "services/connector/relay_bindings.hpp"
 
 namespace postern::connector {
 

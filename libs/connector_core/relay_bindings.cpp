@@ -1,4 +1,4 @@
-#include "services/connector/relay_bindings.hpp"
+#include "connector_core/relay_bindings.hpp"
 
 #include <algorithm>
 #include <set>
@@ -35,8 +35,8 @@ struct Overloaded : Ts... {
 
 }  // namespace
 
-RelayBindings::RelayBindings(RandomSource& random, runtime::Logger& log, Callbacks callbacks)
-    : random_(random), log_(log), callbacks_(std::move(callbacks)) {}
+RelayBindings::RelayBindings(RandomSource& random, Callbacks callbacks)
+    : random_(random), callbacks_(std::move(callbacks)) {}
 
 void RelayBindings::set_wall_offset(Duration wall_offset) {
   wall_offset_ = wall_offset;
@@ -66,8 +66,7 @@ void RelayBindings::upsert(Instant now, const wire::RelayInfo& info, wire::Rebin
   auto ticket = parse_ticket(info);
   const auto found = relays_.find(info.name());
   if (addresses.empty() || !ticket || (found == relays_.end() && relays_.size() >= kRelaysMax)) {
-    log_.warn("A relay that the server named cannot be used", {{"relay", info.name()}});
-    return;
+    return callbacks_.note({RelayNote::Kind::Unusable, info.name()});
   }
   Relay& relay = found != relays_.end() ? found->second : relays_[info.name()];
   if (!relay.client || relay.addresses != addresses) {
@@ -154,19 +153,19 @@ void RelayBindings::pump(Instant now, const std::string& name, Relay& relay) {
 void RelayBindings::handle_event(Instant now, const std::string& name, Relay& relay, const wire::BindEvent& event) {
   std::visit(Overloaded{
                  [&](const wire::BindingProven& e) {
-                   log_.debug("Bound at a relay", {{"relay", name}, {"mapped", e.mapped.to_string()}});
+                   callbacks_.note({RelayNote::Kind::Bound, name, e.mapped.to_string()});
                    callbacks_.proven(relay.client->relay());
                  },
                  [&](const wire::MappedAddressChanged& e) {
-                   log_.debug("The relay sees another address", {{"relay", name}, {"mapped", e.mapped.to_string()}});
+                   callbacks_.note({RelayNote::Kind::AddressMoved, name, e.mapped.to_string()});
                    callbacks_.proven(relay.client->relay());
                  },
                  [&](const wire::BindingLost&) {
-                   log_.warn("The relay does not answer", {{"relay", name}});
+                   callbacks_.note({RelayNote::Kind::Silent, name});
                    relay.tried_since = now;
                  },
                  [&](const wire::BindRefused& e) {
-                   log_.warn("The relay refuses this connector", {{"relay", name}, {"code", e.code}});
+                   callbacks_.note({RelayNote::Kind::Refuses, name, std::to_string(e.code)});
                    if (e.code == 403) callbacks_.ticket_refused();
                  },
                  [](const wire::PeerUnbound&) {},  // a hint only; the client's own binding is its business

@@ -1,4 +1,6 @@
 // This process's route at its relays: one BindClient each, over the one UDP socket (PROTOCOL.md §3).
+//
+// Sans-IO: datagrams and times come in, datagrams and news go out through Callbacks.
 #pragma once
 
 #include <functional>
@@ -8,11 +10,24 @@
 #include <vector>
 
 #include "base/random.hpp"
-#include "runtime/os/log.hpp"
 #include "schema/control.pb.h"
 #include "wire/bind.hpp"
 
 namespace postern::connector {
+
+/// Something for the log.
+struct RelayNote {
+  enum class Kind : std::uint8_t {
+    Bound,         ///< `detail`: the address that the relay sees
+    AddressMoved,  ///< the relay sees another address, `detail`
+    Silent,
+    Refuses,  ///< `detail`: the code of the answer
+    Unusable  ///< what the server said of it cannot be used
+  };
+  Kind kind = Kind::Bound;
+  std::string relay{};
+  std::string detail{};
+};
 
 class RelayBindings {
  public:
@@ -27,9 +42,11 @@ class RelayBindings {
     std::function<void(const SocketAddress& relay)> proven;
     /// A ticket was refused: only a new Welcome brings another.
     std::function<void()> ticket_refused;
+    std::function<void(const RelayNote& note)> note;
   };
 
-  RelayBindings(RandomSource& random, runtime::Logger& log, Callbacks callbacks);
+  /// `random` outlives it; every callback is set.
+  RelayBindings(RandomSource& random, Callbacks callbacks);
 
   /// `wall_offset` makes network time out of monotonic time.
   void set_wall_offset(Duration wall_offset);
@@ -72,7 +89,6 @@ class RelayBindings {
   void try_next_address(Instant now, Relay& relay);
 
   RandomSource& random_;
-  runtime::Logger& log_;
   Callbacks callbacks_;
   Duration wall_offset_{};
   std::map<std::string, Relay> relays_;
