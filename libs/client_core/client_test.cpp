@@ -342,6 +342,38 @@ TEST_F(ClientTest, FindsAnotherAddressOfTheRelaySoonAfterAFlowHasNoAnswer) {
   EXPECT_FALSE(old.kernel.is_reset());
 }
 
+// A controller that has just started has not heard of its relays yet.
+TEST_F(ClientTest, KeepsAWorkingRelayForAMinuteThatAWelcomeDoesNotName) {
+  bring_up();
+  const auto relay_name = [&] { return world.client->status(world.now).relay->name; };
+  world.control(world.welcome(1, "relay-2", test::kRelay6));
+  world.run_for(RelayLink::kUnlistedTime - 1s);
+  EXPECT_EQ(relay_name(), "relay-1");
+  EXPECT_EQ(state(), ClientState::Online);
+  world.run_for(2s);
+  EXPECT_EQ(relay_name(), "relay-2");
+  EXPECT_EQ(state(), ClientState::Online);
+}
+
+TEST_F(ClientTest, LeavesAnUnlistedRelayWhenItFallsSilent) {
+  bring_up();
+  world.dead_relay = test::kRelay;
+  world.control(world.welcome(1, "relay-2", test::kRelay6));
+  EXPECT_TRUE(world.run_until([&] { return world.client->status(world.now).relay->name == "relay-2"; }, 20s));
+}
+
+TEST_F(ClientTest, AnUnlistedRelayThatComesBackIsKept) {
+  bring_up();
+  const auto with_both = world.welcome();
+  world.control(world.welcome(1, "relay-2", test::kRelay6));
+  world.run_for(30s);
+  wire::ControllerMessage up;
+  *up.mutable_relay_up()->mutable_relay() = with_both.welcome().relays(0);
+  world.control(up);
+  world.run_for(RelayLink::kUnlistedTime);
+  EXPECT_EQ(world.client->status(world.now).relay->name, "relay-1");
+}
+
 TEST_F(ClientTest, HoldsNewFlowsWhileTheRelayIsAway) {
   bring_up();
   settle();

@@ -200,7 +200,8 @@ class World {
         std::make_unique<ConnectorSide>(static_cast<std::uint8_t>(connectors.size() + 100), pool, random));
     return *connectors.back();
   }
-  [[nodiscard]] wire::ControllerMessage welcome(std::uint8_t route = 1) const {
+  [[nodiscard]] wire::ControllerMessage welcome(std::uint8_t route = 1, const std::string& relay_name = "relay-1",
+                                                const SocketAddress& relay_address = kRelay) const {
     wire::ControllerMessage message;
     auto* welcome = message.mutable_welcome();
     welcome->set_network("home");
@@ -210,8 +211,8 @@ class World {
     welcome->set_server_time_ms(1'700'000'000'000);
     welcome->set_route_id(std::string(as_text(route_of(route).bytes)));
     auto* relay = welcome->add_relays();
-    relay->set_name("relay-1");
-    relay->add_addresses(kRelay.to_string());
+    relay->set_name(relay_name);
+    relay->add_addresses(relay_address.to_string());
     relay->set_epoch(1);
     relay->set_access_token("ticket");
     relay->set_mac_key(kMacKey);

@@ -43,6 +43,23 @@ void RelayLink::know(const wire::RelayInfo& relay) {
   }
 }
 
+/// The named ones, and the one in use while it works.
+void RelayLink::know_all(Instant now, const std::vector<wire::RelayInfo>& relays) {
+  const auto current = std::ranges::find(relays_, name_, &wire::RelayInfo::name);
+  const auto in_use = current == relays_.end() ? std::nullopt : std::optional(*current);
+  relays_.clear();
+  for (const wire::RelayInfo& relay : relays) {
+    if (is_usable(relay)) know(relay);
+  }
+  const bool is_named = std::ranges::find(relays_, name_, &wire::RelayInfo::name) != relays_.end();
+  if (is_named || !in_use || !is_bound(now)) {
+    unlisted_until_.reset();
+    return;
+  }
+  know(*in_use);
+  if (!unlisted_until_) unlisted_until_ = now + kUnlistedTime;
+}
+
 void RelayLink::list_addresses() {
   named_.clear();
   for (const wire::RelayInfo& relay : relays_) {
@@ -53,15 +70,13 @@ void RelayLink::list_addresses() {
 void RelayLink::handle_relays(Instant now, Duration wall_offset, const std::vector<wire::RelayInfo>& relays) {
   wall_offset_ = wall_offset;
   if (std::ranges::none_of(relays, is_usable)) return;
-  relays_.clear();
-  for (const wire::RelayInfo& relay : relays) {
-    if (is_usable(relay)) know(relay);
-  }
+  know_all(now, relays);
   list_addresses();
   // The one in use, if it is still named: sessions stay where they are.
   const auto current = std::ranges::find(relays_, name_, &wire::RelayInfo::name);
   adopt(now, current != relays_.end() ? *current : relays_.front());
-  bind_->rebind_now(now, wire::RebindReason::ControlReturned);
+  // One that is not named must answer soon, or the next one gets its turn.
+  bind_->rebind_now(now, unlisted_until_ ? wire::RebindReason::PeerSilent : wire::RebindReason::ControlReturned);
 }
 
 void RelayLink::handle_relay_up(Instant now, Duration wall_offset, const wire::RelayInfo& relay) {
@@ -69,6 +84,7 @@ void RelayLink::handle_relay_up(Instant now, Duration wall_offset, const wire::R
   wall_offset_ = wall_offset;
   know(relay);
   list_addresses();
+  if (relay.name() == name_) unlisted_until_.reset();
   if (bind_ && relay.name() != name_ && bind_->is_bound(now)) return;
   const bool is_restart = relay.name() == name_ && relay.epoch() != epoch_;
   adopt(now, relay);
@@ -86,6 +102,7 @@ void RelayLink::handle_relay_down(Instant now, const std::string& name) {
 void RelayLink::adopt(Instant now, const wire::RelayInfo& relay) {
   const auto addresses = parse_addresses(relay);
   const bool has_moved = addresses != addresses_ || relay.name() != name_;
+  if (relay.name() != name_) unlisted_until_.reset();
   if (has_moved) {
     addresses_ = addresses;
     at_ = 0;
@@ -117,6 +134,7 @@ void RelayLink::clear() {
   bind_.reset();
   relays_.clear();
   named_.clear();
+  unlisted_until_.reset();
   addresses_.clear();
   name_.clear();
   access_token_.clear();
@@ -134,6 +152,7 @@ std::optional<ByteView> RelayLink::poll_transmit() {
 void RelayLink::handle_timeout(Instant now) {
   if (!bind_) return;
   bind_->handle_timeout(now);
+  if (unlisted_until_ && now >= *unlisted_until_) return handle_relay_down(now, std::string(name_));
   if (!address_deadline_ || now < *address_deadline_) return;
   const std::size_t turns = turns_ + 1;
   try_next(now);
@@ -155,8 +174,10 @@ void RelayLink::try_next(Instant now) {
 
 std::optional<Instant> RelayLink::next_timeout() const {
   if (!bind_) return std::nullopt;
-  const Instant own = bind_->next_timeout();
-  return address_deadline_ ? std::min(own, *address_deadline_) : own;
+  Instant next = bind_->next_timeout();
+  if (address_deadline_) next = std::min(next, *address_deadline_);
+  if (unlisted_until_) next = std::min(next, *unlisted_until_);
+  return next;
 }
 
 RelayLink::Changes RelayLink::poll_changes(Instant now) {

@@ -3,6 +3,9 @@
 // Connectors are bound at every relay, so any one will do. A relay that gives no binding at any of its addresses is
 // left for the next one; sessions move with the client (PROTOCOL.md §3.5).
 //
+// A controller that has just started does not know its relays yet. So one that works is kept for a minute although a
+// Welcome does not name it; only RelayDown ends it at once.
+//
 // An address that gives no binding within five seconds is left for the next one, so that a host without IPv6 (or with a
 // broken one) finds the relay by its other address.
 #pragma once
@@ -22,6 +25,8 @@ class RelayLink {
   /// where probably one kind of address does not work here at all, and in later ones.
   static constexpr Duration kAddressTimeFirst = std::chrono::seconds(1);
   static constexpr Duration kAddressTime = std::chrono::seconds(5);
+  /// So long a bound relay is kept that a Welcome did not name: in this time it has found its controller again.
+  static constexpr Duration kUnlistedTime = std::chrono::seconds(60);
 
   /// `random` outlives the link.
   RelayLink(wire::HmacSha256 hmac, RandomSource& random) : hmac_(hmac), random_(random) {}
@@ -61,6 +66,7 @@ class RelayLink {
 
  private:
   void know(const wire::RelayInfo& relay);
+  void know_all(Instant now, const std::vector<wire::RelayInfo>& relays);
   void list_addresses();
   void adopt(Instant now, const wire::RelayInfo& relay);
   void try_next(Instant now);
@@ -68,8 +74,9 @@ class RelayLink {
   wire::HmacSha256 hmac_;
   RandomSource& random_;
   Duration wall_offset_{};
-  std::vector<wire::RelayInfo> relays_;  ///< usable ones, in the controller's order
-  std::vector<SocketAddress> named_;     ///< all addresses of all of them
+  std::vector<wire::RelayInfo> relays_;    ///< usable ones, in the controller's order
+  std::vector<SocketAddress> named_;       ///< all addresses of all of them
+  std::optional<Instant> unlisted_until_;  ///< set when the last Welcome did not name the relay in use
   std::string name_;
   std::uint64_t epoch_ = 0;
   std::string access_token_;

@@ -46,7 +46,11 @@ void RelayBindings::set_wall_offset(Duration wall_offset) {
 void RelayBindings::replace(Instant now, const google::protobuf::RepeatedPtrField<wire::RelayInfo>& relays) {
   std::set<std::string> keep;
   for (const wire::RelayInfo& info : relays) keep.insert(info.name());
-  std::erase_if(relays_, [&](const auto& entry) { return !keep.contains(entry.first); });
+  std::erase_if(relays_,
+                [&](const auto& entry) { return !keep.contains(entry.first) && !entry.second.client->is_bound(now); });
+  for (auto& [name, relay] : relays_) {
+    if (!keep.contains(name) && !relay.unlisted_until) relay.unlisted_until = now + kUnlistedTime;
+  }
   for (const wire::RelayInfo& info : relays) upsert(now, info, wire::RebindReason::ControlReturned);
 }
 
@@ -84,6 +88,7 @@ void RelayBindings::upsert(Instant now, const wire::RelayInfo& info, wire::Rebin
     relay.client->rebind_now(now, relay.epoch == info.epoch() ? reason : wire::RebindReason::RelayRestarted);
   }
   relay.epoch = info.epoch();
+  relay.unlisted_until.reset();
   pump(now, info.name(), relay);
 }
 
@@ -123,6 +128,15 @@ void RelayBindings::handle_timeout(Instant now) {
     }
     pump(now, name, relay);
   }
+  drop_unlisted(now);
+}
+
+void RelayBindings::drop_unlisted(Instant now) {
+  std::vector<std::string> over;
+  for (const auto& [name, relay] : relays_) {
+    if (relay.unlisted_until && now >= *relay.unlisted_until) over.push_back(name);
+  }
+  for (const std::string& name : over) remove(now, name);
 }
 
 void RelayBindings::try_next_address(Instant now, Relay& relay) {
@@ -135,7 +149,8 @@ void RelayBindings::try_next_address(Instant now, Relay& relay) {
 std::optional<Instant> RelayBindings::next_timeout() const {
   std::optional<Instant> earliest;
   for (const auto& [name, relay] : relays_) {
-    const Instant at = relay.client->next_timeout();
+    const Instant own = relay.client->next_timeout();
+    const Instant at = relay.unlisted_until ? std::min(own, *relay.unlisted_until) : own;
     earliest = std::min(earliest.value_or(at), at);
   }
   return earliest;

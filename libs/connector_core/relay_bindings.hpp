@@ -33,6 +33,9 @@ class RelayBindings {
  public:
   /// More than one Network of relays needs; further ones are left out.
   static constexpr std::size_t kRelaysMax = 8;
+  /// So long a bound relay is kept that a Welcome did not name: a controller that has just started learns of its relays
+  /// only when they come back, and flows go on over them meanwhile.
+  static constexpr Duration kUnlistedTime = std::chrono::seconds(60);
 
   struct Callbacks {
     std::function<void(const SocketAddress& to, ByteView datagram)> send;
@@ -50,7 +53,7 @@ class RelayBindings {
 
   /// `wall_offset` makes network time out of monotonic time.
   void set_wall_offset(Duration wall_offset);
-  /// The relays of a Welcome; others are dropped, all bind again.
+  /// The relays of a Welcome; all bind again. Others are dropped, those that work after kUnlistedTime.
   void replace(Instant now, const google::protobuf::RepeatedPtrField<wire::RelayInfo>& relays);
   /// RelayUp: a new epoch or ticket of one relay.
   void update(Instant now, const wire::RelayInfo& relay);
@@ -79,6 +82,7 @@ class RelayBindings {
     std::uint64_t epoch = 0;
     std::optional<wire::BindClient> client;
     Instant tried_since;
+    std::optional<Instant> unlisted_until;
     bool was_bound = false;
     bool proof_wanted = false;  ///< it was told to bind again because the way may have changed
   };
@@ -86,6 +90,7 @@ class RelayBindings {
   void upsert(Instant now, const wire::RelayInfo& info, wire::RebindReason reason);
   void pump(Instant now, const std::string& name, Relay& relay);
   void handle_event(Instant now, const std::string& name, Relay& relay, const wire::BindEvent& event);
+  void drop_unlisted(Instant now);
   void try_next_address(Instant now, Relay& relay);
 
   RandomSource& random_;

@@ -19,7 +19,11 @@ namespace postern::runtime {
 namespace {
 
 constexpr std::chrono::milliseconds kRetryFirst{200};
-constexpr std::chrono::milliseconds kRetryMax{30'000};
+/// Whoever waits for a private service waits for this: so it is short while somebody may just be repairing the server,
+/// and longer after about ten minutes.
+constexpr std::chrono::milliseconds kRetryMax{10'000};
+constexpr std::chrono::milliseconds kRetryMaxLong{30'000};
+constexpr unsigned kLongOutage = 120;  ///< failures in a row
 /// A place that is taken (409) is free after 10 s of silence at the earliest.
 constexpr std::chrono::milliseconds kRetryTaken{10'000};
 /// A connection that lived this long was a good one: the next retry starts from the beginning.
@@ -224,14 +228,15 @@ class ControlClient::Impl {
     deliver(std::move(event));
     if (final) return;
     // A server that is not the promised one does not change in seconds, and each attempt shows it who asks.
-    if (failure == ControlFailure::PinMismatch) return retry_slowly(kRetryMax);
+    if (failure == ControlFailure::PinMismatch) return retry_slowly(kRetryMaxLong);
     if (!taken) return retry();
     retry_slowly(kRetryTaken);
     waiting_ = false;  // a network that changes frees no place
   }
 
   void retry() {
-    const auto longest = std::min(kRetryMax, kRetryFirst * (1 << std::min(failures_, 8U)));
+    const auto bound = failures_ < kLongOutage ? kRetryMax : kRetryMaxLong;
+    const auto longest = std::min(bound, kRetryFirst * (1 << std::min(failures_, 8U)));
     ++failures_;
     waiting_ = true;
     retry_.start(draw(longest), [this] { attempt(); });

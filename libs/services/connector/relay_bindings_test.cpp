@@ -1,0 +1,119 @@
+#include "services/connector/relay_bindings.hpp"
+
+#include <gtest/gtest.h>
+
+#include "identity/keys.hpp"
+#include "wire/stun.hpp"
+
+namespace postern::connector {
+namespace {
+
+using namespace std::chrono_literals;
+
+const std::string kMacKey(32, 'k');
+
+wire::RelayInfo info(const std::string& name, const std::string& address) {
+  wire::RelayInfo relay;
+  relay.set_name(name);
+  relay.add_addresses(address);
+  relay.set_epoch(1);
+  relay.set_access_token("ticket for " + name);
+  relay.set_mac_key(kMacKey);
+  return relay;
+}
+
+/// Relays that answer every Bind at once, but those in `silent`.
+struct RelayBindingsTest : ::testing::Test {
+  SeededRandom random{1};
+  runtime::Logger log{"test", {.level = runtime::LogLevel::Error}};
+  Instant now{100s};
+  std::vector<SocketAddress> silent;
+  std::vector<SocketAddress> proven;
+  std::vector<std::pair<SocketAddress, Bytes>> sent;
+  RelayBindings bindings{
+      random,
+      log,
+      {.send = [this](const SocketAddress& to, ByteView bytes) { sent.emplace_back(to, to_bytes(bytes)); },
+       .changed = [] {},
+       .proven = [this](const SocketAddress& relay) { proven.push_back(relay); },
+       .ticket_refused = [] {}}};
+
+  void welcome(const std::vector<wire::RelayInfo>& relays) {
+    google::protobuf::RepeatedPtrField<wire::RelayInfo> list;
+    for (const wire::RelayInfo& relay : relays) *list.Add() = relay;
+    bindings.replace(now, list);
+    answer_all();
+  }
+  void answer_all() {
+    while (!sent.empty()) {
+      const auto [relay, request] = sent.front();
+      sent.erase(sent.begin());
+      if (std::ranges::find(silent, relay) == silent.end()) answer(relay, request);
+    }
+  }
+  void answer(const SocketAddress& relay, ByteView request) {
+    const auto stun = wire::StunView::parse(request);
+    ASSERT_TRUE(stun);
+    Bytes buffer(512);
+    if (!stun->find(wire::StunAttribute::Nonce)) {
+      wire::StunBuilder builder(buffer, wire::StunType::BindError, stun->transaction());
+      builder.add_error(401, "nonce");
+      builder.add(wire::StunAttribute::Nonce, Bytes(wire::kBindNonceSize, 7));
+      bindings.handle_datagram(now, relay, builder.finish());
+      return;
+    }
+    wire::StunBuilder builder(buffer, wire::StunType::BindSuccess, stun->transaction());
+    builder.add_mapped_address({IpAddress::v4(203, 0, 113, 30), 4711});
+    builder.add_u32(wire::StunAttribute::Lifetime, 600);
+    bindings.handle_datagram(now, relay, builder.finish_with_integrity(as_bytes(kMacKey), &identity::hmac_sha256));
+  }
+  void wait(Duration time) {
+    const Instant end = now + time;
+    while (bindings.next_timeout() && *bindings.next_timeout() <= end) {
+      now = std::max(now, *bindings.next_timeout());
+      bindings.handle_timeout(now);
+      answer_all();
+    }
+    now = end;
+  }
+  [[nodiscard]] std::vector<std::string> bound() const { return bindings.bound_names(now); }
+};
+
+using Names = std::vector<std::string>;
+
+TEST_F(RelayBindingsTest, BindsAtEveryRelayThatItIsTold) {
+  welcome({info("a", "192.0.2.1:443"), info("b", "192.0.2.2:443")});
+  EXPECT_EQ(bound(), (Names{"a", "b"}));
+  EXPECT_TRUE(bindings.is_relay(*SocketAddress::parse("192.0.2.2:443")));
+}
+
+// A controller that has just started has not heard of its relays yet.
+TEST_F(RelayBindingsTest, KeepsAWorkingRelayForAMinuteThatAWelcomeDoesNotName) {
+  welcome({info("a", "192.0.2.1:443")});
+  welcome({info("b", "192.0.2.2:443")});
+  wait(RelayBindings::kUnlistedTime - 1s);
+  EXPECT_EQ(bound(), (Names{"a", "b"}));
+  proven.clear();
+  wait(1s);
+  EXPECT_EQ(bound(), Names{"b"});
+  EXPECT_EQ(proven, std::vector{*SocketAddress::parse("192.0.2.2:443")}) << "sessions must take the other way";
+}
+
+TEST_F(RelayBindingsTest, AnUnlistedRelayThatComesBackStays) {
+  welcome({info("a", "192.0.2.1:443")});
+  welcome({info("b", "192.0.2.2:443")});
+  bindings.update(now, info("a", "192.0.2.1:443"));
+  wait(2 * RelayBindings::kUnlistedTime);
+  EXPECT_EQ(bound(), (Names{"a", "b"}));
+}
+
+TEST_F(RelayBindingsTest, AnUnlistedRelayThatNeverAnsweredIsDroppedAtOnce) {
+  silent = {*SocketAddress::parse("192.0.2.1:443")};
+  welcome({info("a", "192.0.2.1:443")});
+  EXPECT_EQ(bound(), Names{});
+  welcome({info("b", "192.0.2.2:443")});
+  EXPECT_FALSE(bindings.is_relay(silent.front()));
+}
+
+}  // namespace
+}  // namespace postern::connector
