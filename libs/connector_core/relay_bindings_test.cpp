@@ -1,4 +1,4 @@
-#include "services/connector/relay_bindings.hpp"
+#include "connector_core/relay_bindings.hpp"
 
 #include <gtest/gtest.h>
 
@@ -25,18 +25,18 @@ wire::RelayInfo info(const std::string& name, const std::string& address) {
 /// Relays that answer every Bind at once, but those in `silent`.
 struct RelayBindingsTest : ::testing::Test {
   SeededRandom random{1};
-  runtime::Logger log{"test", {.level = runtime::LogLevel::Error}};
   Instant now{100s};
   std::vector<SocketAddress> silent;
   std::vector<SocketAddress> proven;
   std::vector<std::pair<SocketAddress, Bytes>> sent;
   RelayBindings bindings{
       random,
-      log,
       {.send = [this](const SocketAddress& to, ByteView bytes) { sent.emplace_back(to, to_bytes(bytes)); },
        .changed = [] {},
        .proven = [this](const SocketAddress& relay) { proven.push_back(relay); },
-       .ticket_refused = [] {}}};
+
+       .ticket_refused = [] {},
+       .note = [](const RelayNote&) {}}};
 
   void welcome(const std::vector<wire::RelayInfo>& relays) {
     google::protobuf::RepeatedPtrField<wire::RelayInfo> list;
