@@ -306,6 +306,15 @@ void Client::handle_tcp_event(Instant now, const tcp::Event& event) {
   if (plane_) plane_->flows.handle_event(now, wall(now), event);
 }
 
+void Client::open_flow(Instant now, tcp::FlowId id, const Destination& to, ApplicationSide& side) {
+  if (plane_) return plane_->flows.open(now, wall(now), id, to, side);
+  side.refuse(now, id, {FlowRefusal::NoRelay, answer_for(FlowRefusal::NoRelay)});
+}
+
+void Client::handle_application_event(Instant now, const tcp::Event& event) {
+  if (plane_) plane_->flows.handle_event(now, wall(now), event);
+}
+
 void Client::settle_events(Instant now) {
   bool is_busy = true;
   while (is_busy) {

@@ -120,6 +120,12 @@ class Client {
   [[nodiscard]] std::optional<session::Transmit> poll_transmit(Instant now, MutableBytes buffer);
   [[nodiscard]] std::optional<ClientOutput> poll_output();
 
+  // --- streams that are no packets of the TUN (a local proxy) --------------------------------------------------------
+  /// Flows::open(); refused at once while the controller has given no route.
+  void open_flow(Instant now, tcp::FlowId id, const Destination& to, ApplicationSide& side);
+  /// What the application of such a flow did; settle() afterwards.
+  void handle_application_event(Instant now, const tcp::Event& event);
+
   /// Questions for other name servers and their answers; settle() afterwards.
   [[nodiscard]] resolver::Forwarder& forwarder() { return dns_.forwarder(); }
   [[nodiscard]] resolver::AddressPool& addresses() { return addresses_; }

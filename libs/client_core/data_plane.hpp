@@ -17,10 +17,12 @@ struct Client::DataPlane {
   DataPlane(session::EndpointConfig session_config, PeersConfig peers_config, FlowsConfig flows_config, Shared shared)
       : sessions(std::move(session_config), shared.pool, shared.random, nullptr),
         peers(std::move(peers_config), shared.directory, sessions, shared.pool),
-        flows(flows_config, {shared.directory, shared.addresses, peers, sessions, shared.tcp, shared.pool}) {}
+        tun(shared.tcp),
+        flows(flows_config, {shared.directory, shared.addresses, peers, sessions, tun, shared.pool}) {}
 
   session::Endpoint sessions;
   Peers peers;
+  TunApplications tun;
   Flows flows;
 };
 

@@ -58,6 +58,15 @@ std::string Destination::text() const {
   return address != nullptr ? SocketAddress{*address, *port}.to_string() : host_text() + ":" + std::to_string(*port);
 }
 
+std::optional<std::variant<model::DnsName, IpAddress>> parse_host(std::string_view text) {
+  if (const auto address = IpAddress::parse(text)) return *address;
+  // As a Resource's address: that tells "300.1.2.3", a mistyped address, from a name.
+  const auto parsed = model::ResourceAddress::parse(text);
+  const auto* name = parsed ? std::get_if<model::DnsName>(&parsed->value()) : nullptr;
+  if (name == nullptr) return std::nullopt;
+  return *name;
+}
+
 std::expected<Destination, std::string> parse_destination(std::string_view given) {
   const auto wrong = [&](const char* what) {
     return std::unexpected("\"" + std::string(given.substr(0, 100)) + "\" " + what +
@@ -83,15 +92,9 @@ std::expected<Destination, std::string> parse_destination(std::string_view given
     }
     destination.port = number;
   }
-  if (const auto address = IpAddress::parse(host)) {
-    destination.host = *address;
-  } else {
-    // As a Resource's address: that tells "300.1.2.3", a mistyped address, from a name.
-    const auto parsed = model::ResourceAddress::parse(host);
-    const auto* name = parsed ? std::get_if<model::DnsName>(&parsed->value()) : nullptr;
-    if (name == nullptr) return wrong("names no host");
-    destination.host = *name;
-  }
+  auto parsed = parse_host(host);
+  if (!parsed) return wrong("names no host");
+  destination.host = std::move(*parsed);
   return destination;
 }
 

@@ -24,6 +24,9 @@ struct Destination {
   bool operator==(const Destination&) const = default;
 };
 
+/// A name or an address without brackets, as a program names a host; nothing for what can be neither.
+[[nodiscard]] std::optional<std::variant<model::DnsName, IpAddress>> parse_host(std::string_view text);
+
 /// Takes what text() gives, "host port", "[2001:db8::1]" and URLs (http and https bring their port along). Blanks
 /// around it are fine. The error is a sentence for people.
 [[nodiscard]] std::expected<Destination, std::string> parse_destination(std::string_view text);

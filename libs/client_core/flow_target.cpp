@@ -32,6 +32,21 @@ FlowVerdict verdict_for(wire::RefusalReason reason) {
   }
 }
 
+std::expected<FlowTarget, FlowRefusal> target_of(WallTime wall, const Directory& directory, const Destination& to) {
+  const Decision decision = decide(wall, directory, to);
+  if (decision.refusal) return std::unexpected(*decision.refusal);
+  FlowTarget target;
+  target.resource = decision.resource->id;
+  target.remote_network = decision.resource->remote_network;
+  if (const auto* name = std::get_if<model::DnsName>(&to.host)) {
+    target.host = name->text();
+  } else {
+    target.address = std::get<IpAddress>(to.host);
+  }
+  target.port = *to.port;
+  return target;
+}
+
 }  // namespace
 
 std::string_view to_string(FlowRefusal reason) {
@@ -88,22 +103,21 @@ Decision decide(WallTime wall, const Directory& directory, const Destination& de
 
 std::expected<FlowTarget, FlowRefusal> find_target(Instant now, WallTime wall, const Directory& directory,
                                                    resolver::AddressPool& pool, const SocketAddress& destination) {
-  FlowTarget target;
   Destination to{destination.ip, destination.port};
   if (pool.network().contains(destination.ip)) {
     const model::DnsName* name = pool.name_of(now, destination.ip);
     if (name == nullptr) return std::unexpected(FlowRefusal::UnknownName);
     to.host = *name;
-    target.host = name->text();
-  } else {
-    target.address = destination.ip;
   }
-  const Decision decision = decide(wall, directory, to);
-  if (decision.refusal) return std::unexpected(*decision.refusal);
-  target.resource = decision.resource->id;
-  target.remote_network = decision.resource->remote_network;
-  target.port = destination.port;
-  return target;
+  return target_of(wall, directory, to);
+}
+
+std::expected<FlowTarget, FlowRefusal> find_target(Instant now, WallTime wall, const Directory& directory,
+                                                   resolver::AddressPool& pool, const Destination& to) {
+  const auto* address = std::get_if<IpAddress>(&to.host);
+  const bool is_virtual = address != nullptr && pool.network().contains(*address);
+  const model::DnsName* name = is_virtual ? pool.name_of(now, *address) : nullptr;
+  return target_of(wall, directory, name != nullptr ? Destination{*name, to.port} : to);
 }
 
 std::optional<FlowVerdict> parse_flow_reply(ByteView message) {

@@ -61,6 +61,10 @@ struct Decision {
 [[nodiscard]] std::expected<FlowTarget, FlowRefusal> find_target(Instant now, WallTime wall, const Directory& directory,
                                                                  resolver::AddressPool& pool,
                                                                  const SocketAddress& destination);
+/// The same for who names a name itself; `to` has a port. An address of the virtual range that stands for no name is
+/// taken literally: without a TUN nobody was given it.
+[[nodiscard]] std::expected<FlowTarget, FlowRefusal> find_target(Instant now, WallTime wall, const Directory& directory,
+                                                                 resolver::AddressPool& pool, const Destination& to);
 
 /// A connector's answer: opened, or what to answer to the application.
 struct FlowVerdict {

@@ -34,15 +34,18 @@ std::vector<tcp::FlowId> Flows::select(Predicate predicate) const {
 
 // --- a flow's life -------------------------------------------------------------------------------------------------
 
-void Flows::start(Instant now, WallTime wall, const tcp::Incoming& incoming) {
-  auto target = find_target(now, wall, parts_.directory, parts_.addresses, incoming.tuple.remote);
+void Flows::open(Instant now, WallTime wall, tcp::FlowId id, const Destination& to, ApplicationSide& side) {
+  start(now, id, side, find_target(now, wall, parts_.directory, parts_.addresses, to));
+}
+
+void Flows::start(Instant now, tcp::FlowId id, ApplicationSide& side, std::expected<FlowTarget, FlowRefusal> target) {
   if (!target) {
     ++refusals_[static_cast<std::size_t>(target.error())];
-    parts_.tcp.refuse(now, incoming.flow, answer_for(target.error()));
-    return;
+    return side.refuse(now, id, {target.error(), answer_for(target.error())});
   }
-  Flow& flow = flows_[incoming.flow];
-  flow.id = incoming.flow;
+  Flow& flow = flows_[id];
+  flow.id = id;
+  flow.side = &side;
   flow.target = std::move(*target);
   flow.since = now;
   new_.emplace_back(now, flow.id);
@@ -120,17 +123,17 @@ void Flows::retry_elsewhere(Instant now, Flow& flow) {
 
 void Flows::refuse(Instant now, Flow& flow, FlowRefusal reason, std::optional<tcp::Refusal> answer) {
   ++refusals_[static_cast<std::size_t>(reason)];
-  parts_.tcp.refuse(now, flow.id, answer.value_or(answer_for(reason)));
+  flow.side->refuse(now, flow.id, {reason, answer.value_or(answer_for(reason))});
   if (flow.instance.value != 0) leave_peer(flow);
   erase(flow);
 }
 
 void Flows::abort(Instant now, Flow& flow, std::uint64_t code) {
   if (flow.stage == Stage::Open) {
-    parts_.tcp.abort(now, flow.id);
+    flow.side->abort(now, flow.id);
   } else {
     ++refusals_[static_cast<std::size_t>(FlowRefusal::NoResource)];
-    parts_.tcp.refuse(now, flow.id, tcp::Refusal::AdminProhibited);
+    flow.side->refuse(now, flow.id, {FlowRefusal::NoResource, tcp::Refusal::AdminProhibited});
   }
   if (flow.stage != Stage::Waiting) parts_.sessions.reset(flow.session, flow.stream, code);
   forget(flow);
@@ -154,7 +157,10 @@ void Flows::abort_all(Instant now) {
 // --- application → target ------------------------------------------------------------------------------------------
 
 void Flows::handle_event(Instant now, WallTime wall, const tcp::Event& event) {
-  if (const auto* incoming = std::get_if<tcp::Incoming>(&event)) return start(now, wall, *incoming);
+  if (const auto* incoming = std::get_if<tcp::Incoming>(&event)) {
+    const SocketAddress& to = incoming->tuple.remote;
+    return start(now, incoming->flow, parts_.tun, find_target(now, wall, parts_.directory, parts_.addresses, to));
+  }
   Flow* flow = find(std::visit([](const auto& e) { return e.flow; }, event));
   if (flow == nullptr) return;
   if (const auto* data = std::get_if<tcp::Data>(&event)) {
@@ -189,7 +195,7 @@ void Flows::handle_data(Instant now, Flow& flow, const Slice& bytes) {
 
 void Flows::handle_writable(Flow& flow) {
   if (flow.withheld == 0 || parts_.sessions.writable(flow.session, flow.stream) == 0) return;
-  parts_.tcp.grant(flow.id, std::exchange(flow.withheld, 0));
+  flow.side->grant(flow.id, std::exchange(flow.withheld, 0));
 }
 
 // --- target → application ------------------------------------------------------------------------------------------
@@ -235,7 +241,7 @@ void Flows::handle_readable(Instant now, Flow& flow) {
     const tcp::FlowId id = flow.id;
     if (!read_reply(now, flow, slice) || find(id) == nullptr) return;
     parts_.sessions.consume(flow.session, flow.stream, before - slice.size());
-    if (!slice.empty()) parts_.tcp.send(now, flow.id, std::move(slice));
+    if (!slice.empty()) flow.side->send(now, flow.id, std::move(slice));
   }
   pump_to_application(now, flow);
 }
@@ -262,23 +268,23 @@ bool Flows::read_reply(Instant now, Flow& flow, Slice& slice) {
   flow.tried = {};
   flow.stage = Stage::Open;
   ++opened_;
-  parts_.tcp.accept(now, flow.id);
+  flow.side->accept(now, flow.id);
   return true;
 }
 
 void Flows::pump_to_application(Instant now, Flow& flow) {
   if (flow.stage != Stage::Open || flow.target_finished) return;
-  while (parts_.tcp.sendable(flow.id) > 0) {
+  while (flow.side->sendable(flow.id) > 0) {
     Slice slice = parts_.sessions.read(flow.session, flow.stream);
     if (slice.empty()) break;
-    parts_.tcp.send(now, flow.id, std::move(slice));
+    flow.side->send(now, flow.id, std::move(slice));
   }
   if (parts_.sessions.at_end(flow.session, flow.stream)) finish_application(now, flow);
 }
 
 void Flows::finish_application(Instant now, Flow& flow) {
   if (std::exchange(flow.target_finished, true)) return;
-  parts_.tcp.finish(now, flow.id);
+  flow.side->finish(now, flow.id);
 }
 
 // --- peers, revocation, time ---------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-// Joins each TCP connection of an application to a stream of a session.
+// Joins each connection of an application (ApplicationSide) to a stream of a session.
 //
 // A flow waits for its peer (Waiting), sends FlowHead and waits for the connector's answer (Opening), then carries
 // bytes (Open). The application's SYN is answered only when the answer is known. Until then a flow may still go to
@@ -19,6 +19,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "client_core/application_side.hpp"
 #include "client_core/flow_target.hpp"
 #include "client_core/peers.hpp"
 #include "tcp/endpoint.hpp"
@@ -44,13 +45,16 @@ class Flows {
     resolver::AddressPool& addresses;
     Peers& peers;
     session::Endpoint& sessions;
-    tcp::Endpoint& tcp;
+    ApplicationSide& tun;
     BlockPool& pool;
   };
 
   Flows(FlowsConfig config, Parts parts) : config_(config), parts_(parts) {}
 
   void handle_event(Instant now, WallTime wall, const tcp::Event& event);
+  /// A flow that did not come out of the TUN: `id` has kLocalFlowBit and is new, `to` has a port, `side` outlives the
+  /// flow. Its events come by handle_event() too.
+  void open(Instant now, WallTime wall, tcp::FlowId id, const Destination& to, ApplicationSide& side);
   void handle_event(Instant now, const session::Event& event);
   void handle_event(Instant now, const PeerEvent& event);
   /// Flows of Resources that are gone or changed, or of networks without a lease, end now.
@@ -77,6 +81,7 @@ class Flows {
 
   struct Flow {
     tcp::FlowId id;
+    ApplicationSide* side = nullptr;
     FlowTarget target;
     Stage stage = Stage::Waiting;
     model::InstanceId instance;  ///< 0: held
@@ -91,7 +96,7 @@ class Flows {
   };
 
   // flow life
-  void start(Instant now, WallTime wall, const tcp::Incoming& incoming);
+  void start(Instant now, tcp::FlowId id, ApplicationSide& side, std::expected<FlowTarget, FlowRefusal> target);
   void place(Instant now, Flow& flow);
   void hold(Instant now, Flow& flow);
   [[nodiscard]] FlowRefusal what_is_missing() const;
