@@ -20,6 +20,9 @@ ngtcp2_cid to_native(const ConnectionId& id) {
   return native;
 }
 
+/// RFC 9221 §3: the size of packets is the only bound.
+constexpr std::uint64_t kDatagramFrameMax = 65'535;
+
 /// RFC 9000 §18.2, max_ack_delay; the default of both sides.
 constexpr std::uint64_t kAckDelayMax = 25 * NGTCP2_MILLISECONDS;
 
@@ -36,6 +39,7 @@ Connection::Connection(ConnectionContext& context, SessionId session, Instant no
       quic_path_(path.label),
       peer_(peer),
       streams_(session, context.config.limits, context.pool, context.events, context.process_budget),
+      datagrams_received_(session, context.pool, context.events, context.datagrams),
       keys_(context.tls.fast_cipher()),
       last_heard_(now),
       last_sent_(now) {}
@@ -99,6 +103,7 @@ ngtcp2_transport_params Connection::make_parameters(Role role, const ConnectionI
   parameters.initial_max_stream_data_bidi_remote = limits.first_stream_window;
   parameters.initial_max_streams_bidi = limits.streams_per_session_max;
   parameters.active_connection_id_limit = 8;
+  parameters.max_datagram_frame_size = kDatagramFrameMax;
   // Liveness is the owner's and idleness is measured here: the connection's own time may run ahead (ProbeClock).
   parameters.max_idle_timeout = 0;
   if (role == Role::Connector) {
@@ -243,6 +248,7 @@ Instant Connection::next_timeout() const {
   Instant at = std::min(clock_.when(ngtcp2_conn_get_expiry(quic_)), last_heard_ + context_.config.idle_timeout);
   const Duration smoothed_rtt(static_cast<Duration::rep>(info_.smoothed_rtt));
   if (may_probe_early()) at = std::min(at, clock_.deadline(last_sent_, smoothed_rtt));
+  if (const auto pieces = datagrams_received_.next_timeout()) at = std::min(at, *pieces);
   if (held_by_pacer_) at = std::min(at, pacer_.paused_until());
   return at;
 }
@@ -250,6 +256,7 @@ Instant Connection::next_timeout() const {
 void Connection::handle_timeout(Instant now) {
   if (state_ == ConnectionState::Ended) return;
   if (now - last_heard_ >= context_.config.idle_timeout) return end(CloseReason::IdleTimeout, 0, "nothing heard");
+  datagrams_received_.handle_timeout(now);
   refresh_info(now);
   const Duration smoothed_rtt(static_cast<Duration::rep>(info_.smoothed_rtt));
   if (may_probe_early() && now >= clock_.deadline(last_sent_, smoothed_rtt)) probe_early(now);
@@ -317,7 +324,7 @@ std::optional<Transmit> Connection::poll_transmit(Instant now, MutableBytes buff
   TrainWriter train(buffer, pacer_.train_max(), ngtcp2_conn_get_path_max_tx_udp_payload_size(quic_));
   const Pacer::Verdict verdict = pacer_.verdict(now);
   fill_train(now, train, verdict);
-  held_by_pacer_ = verdict == Pacer::Verdict::HoldData && streams_.next_to_write() != nullptr;
+  held_by_pacer_ = verdict == Pacer::Verdict::HoldData && (streams_.next_to_write() != nullptr || !datagrams_.empty());
   if (state_ == ConnectionState::Ended) return poll_close_packet(buffer);
   streams_.end_write();
   if (std::exchange(ping_wanted_, false)) ngtcp2_conn_set_keep_alive_timeout(quic_, UINT64_MAX);
@@ -329,6 +336,7 @@ std::optional<Transmit> Connection::poll_transmit(Instant now, MutableBytes buff
 }
 
 void Connection::fill_train(Instant now, TrainWriter& train, Pacer::Verdict verdict) {
+  write_time_ = now;
   const std::uint64_t own = clock_.at(now);
   for (MutableBytes room = train.room(); !room.empty(); room = train.room()) {
     const ngtcp2_ssize size = write_packet(room, own, verdict);
@@ -343,6 +351,11 @@ ngtcp2_ssize Connection::write_packet(MutableBytes room, std::uint64_t own_time,
   std::array<ngtcp2_vec, kVectorsMax> vectors;
   for (;;) {
     Stream* stream = verdict == Pacer::Verdict::Send ? streams_.next_to_write() : nullptr;
+    if (verdict == Pacer::Verdict::Send && datagrams_come_before(stream)) {
+      const ngtcp2_ssize size = write_datagram(room, own_time);
+      if (size != NGTCP2_ERR_WRITE_MORE) return size;
+      continue;
+    }
     if (stream == nullptr) {
       return ngtcp2_conn_writev_stream(quic_, nullptr, nullptr, room.data(), room.size(), nullptr,
                                        NGTCP2_WRITE_STREAM_FLAG_NONE, -1, nullptr, 0, own_time);
@@ -357,6 +370,7 @@ ngtcp2_ssize Connection::write_packet(MutableBytes room, std::uint64_t own_time,
     if (taken >= 0) {
       const auto bytes = static_cast<std::size_t>(taken);
       streams_.handle_written(*stream, bytes, finish && bytes == gathered.bytes);
+      datagrams_.credit(bytes);
     }
     if (size == NGTCP2_ERR_STREAM_DATA_BLOCKED) {
       streams_.handle_blocked(*stream);

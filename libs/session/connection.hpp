@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "session/connection_ids.hpp"
+#include "session/datagram_receiver.hpp"
+#include "session/datagram_sender.hpp"
 #include "session/endpoint.hpp"
 #include "session/event_queue.hpp"
 #include "session/pacer.hpp"
@@ -35,6 +37,7 @@ struct ConnectionContext {
   ConnectionIdTable& ids;
   const TlsContext& tls;
   WindowBudget& process_budget;
+  DatagramCounters& datagrams;
 };
 
 ///   Handshaking ──handshake done──► Established
@@ -60,6 +63,11 @@ class Connection final : public TimerEntry {
   [[nodiscard]] Instant last_heard() const { return last_heard_; }
   [[nodiscard]] SessionStats stats() const;
   [[nodiscard]] StreamSet& streams() { return streams_; }
+  [[nodiscard]] DatagramReceiver& received_datagrams() { return datagrams_received_; }
+
+  /// False when the peer takes no datagrams.
+  bool send_datagrams(Instant now, StreamId flow, Slice bytes, std::size_t stride);
+  [[nodiscard]] DatagramLimit datagram_limit(Instant now, StreamId flow) const;
 
   /// What is wrong with a datagram that QUIC refused.
   [[nodiscard]] std::optional<DropReason> handle_datagram(Instant now, ByteView datagram);
@@ -98,6 +106,9 @@ class Connection final : public TimerEntry {
   [[nodiscard]] bool may_probe_early() const;
   void refresh_info(Instant now);
   [[nodiscard]] ngtcp2_ssize write_packet(MutableBytes room, std::uint64_t own_time, Pacer::Verdict verdict);
+  [[nodiscard]] ngtcp2_ssize write_datagram(MutableBytes room, std::uint64_t own_time);
+  [[nodiscard]] std::size_t datagram_frame_max() const;
+  [[nodiscard]] bool datagrams_come_before(const Stream* stream);
   void fill_train(Instant now, TrainWriter& train, Pacer::Verdict verdict);
 
   ConnectionContext& context_;
@@ -107,6 +118,9 @@ class Connection final : public TimerEntry {
   const Digest peer_;
   ConnectionState state_ = ConnectionState::Handshaking;
   StreamSet streams_;
+  DatagramSender datagrams_;
+  DatagramReceiver datagrams_received_;
+  DatagramSender::Frame datagram_frame_;
   PacketKeys keys_;
   std::unique_ptr<TlsSession> tls_;
   ngtcp2_conn* quic_ = nullptr;
@@ -117,6 +131,8 @@ class Connection final : public TimerEntry {
   ngtcp2_conn_info info_{};
   Instant last_heard_;
   Instant last_sent_;
+  Instant established_at_;
+  Instant write_time_;
   bool ping_wanted_ = false;
   bool probe_wanted_ = false;
   bool held_by_pacer_ = false;

@@ -20,6 +20,7 @@ void ConnectionCallbacks::random(std::uint8_t* to, std::size_t size, const ngtcp
 int ConnectionCallbacks::handshake_completed(ngtcp2_conn*, void* user) {
   Connection& connection = connection_of(user);
   connection.state_ = ConnectionState::Established;
+  connection.established_at_ = connection.last_heard_;
   connection.context_.events.push(Established{connection.session_, connection.peer_, connection.path_});
   return 0;
 }
@@ -106,6 +107,12 @@ int ConnectionCallbacks::stream_window(ngtcp2_conn*, std::int64_t, std::uint64_t
   return 0;
 }
 
+int ConnectionCallbacks::datagram(ngtcp2_conn*, std::uint32_t, const std::uint8_t* data, std::size_t size, void* user) {
+  Connection& connection = connection_of(user);
+  connection.datagrams_received_.handle_frame(connection.streams_.now(), {data, size});
+  return 0;
+}
+
 ngtcp2_crypto_conn_ref ConnectionCallbacks::reference(Connection& connection) {
   ngtcp2_crypto_conn_ref reference{};
   reference.get_conn = [](ngtcp2_crypto_conn_ref* self) { return connection_of(self->user_data).quic_; };
@@ -135,6 +142,7 @@ ngtcp2_callbacks ConnectionCallbacks::make() {
   callbacks.stream_close = stream_close;
   callbacks.stream_reset = stream_reset;
   callbacks.extend_max_stream_data = stream_window;
+  callbacks.recv_datagram = datagram;
   return callbacks;
 }
 

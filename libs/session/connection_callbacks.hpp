@@ -33,6 +33,7 @@ struct ConnectionCallbacks {
                           void* stream);
   static int stream_reset(ngtcp2_conn* quic, std::int64_t id, std::uint64_t final_size, std::uint64_t code, void* user,
                           void* stream);
+  static int datagram(ngtcp2_conn* quic, std::uint32_t flags, const std::uint8_t* data, std::size_t size, void* user);
   static int stream_window(ngtcp2_conn* quic, std::int64_t id, std::uint64_t max, void* user, void* stream);
 };
 

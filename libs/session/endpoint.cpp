@@ -46,6 +46,7 @@ class Endpoint::Impl {
 
   const EndpointConfig config;
   std::array<std::uint64_t, static_cast<std::size_t>(DropReason::kCount)> drops{};
+  DatagramCounters datagrams;
   TimerQueue timers;
   Instant now;
 
@@ -83,7 +84,7 @@ Endpoint::Impl::Impl(EndpointConfig given, BlockPool& pool, RandomSource& random
       tls_(TlsContext::create(config.credentials, config.packet_cipher)),
       process_budget_(config.limits.process_budget),
       admission_(config.limits),
-      context_{config, pool, random, events_, ids_, *tls_, process_budget_} {
+      context_{config, pool, random, events_, ids_, *tls_, process_budget_, datagrams} {
   if (!tls_) throw std::invalid_argument("session: unusable credentials (see credentials_digest())");
   if (config.role == Role::Connector && knocks == nullptr) throw std::invalid_argument("session: no knock verifier");
 }
@@ -235,6 +236,7 @@ std::optional<Event> Endpoint::Impl::poll_event() {
   if (found == connections_.end()) return event;
   Connection& connection = *found->second;
   connection.streams().handle_polled(*event);
+  if (std::holds_alternative<DatagramsReadable>(*event)) connection.received_datagrams().handle_polled();
   if (std::holds_alternative<Closed>(*event)) {
     connection.forget_streams();
     if (connection.is_finished(now)) destroy(connection);
@@ -340,6 +342,35 @@ bool Endpoint::has_budget(SessionId session) const {
 
 const std::array<std::uint64_t, static_cast<std::size_t>(DropReason::kCount)>& Endpoint::drops() const {
   return impl_->drops;
+}
+
+// --- datagrams -----------------------------------------------------------------------------------------------------
+
+std::expected<void, StreamError> Endpoint::send_datagrams(Instant now, SessionId session, StreamId flow, Slice bytes,
+                                                          std::size_t stride) {
+  Connection* connection = impl_->find_live(session);
+  if (connection == nullptr) return std::unexpected(StreamError::UnknownSession);
+  if (!connection->is_established()) return std::unexpected(StreamError::NotEstablished);
+  if (!connection->send_datagrams(now, flow, std::move(bytes), stride)) {
+    return std::unexpected(StreamError::UnknownSession);
+  }
+  impl_->enqueue(*connection);
+  return {};
+}
+
+std::optional<DatagramTrain> Endpoint::read_datagrams(SessionId session) {
+  Connection* connection = impl_->find(session);
+  return connection == nullptr ? std::nullopt : connection->received_datagrams().read();
+}
+
+DatagramLimit Endpoint::datagram_limit(Instant now, SessionId session, StreamId flow) const {
+  const Connection* connection = impl_->find_live(session);
+  return connection == nullptr || !connection->is_established() ? DatagramLimit{}
+                                                                : connection->datagram_limit(now, flow);
+}
+
+const DatagramCounters& Endpoint::datagram_counters() const {
+  return impl_->datagrams;
 }
 
 // --- streams -------------------------------------------------------------------------------------------------------

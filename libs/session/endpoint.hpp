@@ -120,6 +120,18 @@ class Endpoint {
   [[nodiscard]] bool has_budget(SessionId session) const;
   [[nodiscard]] const std::array<std::uint64_t, static_cast<std::size_t>(DropReason::kCount)>& drops() const;
 
+  // --- datagrams (PROTOCOL.md §4.4) --------------------------------------------------------------------------------
+  /// Queues datagrams of `stride` bytes each (the last may be shorter; empty bytes are one empty datagram) without
+  /// copying. They leave after what was written to the flow's stream before; what waits too long is dropped. Those that
+  /// do not fit into a packet are split. UnknownSession also for a peer that takes no datagrams.
+  std::expected<void, StreamError> send_datagrams(Instant now, SessionId session, StreamId flow, Slice bytes,
+                                                  std::size_t stride);
+  /// The next ones that have come, of one flow; nothing when there are none now. The flow may be unknown to the owner.
+  [[nodiscard]] std::optional<DatagramTrain> read_datagrams(SessionId session);
+  /// Zero for a session that is unknown or not established.
+  [[nodiscard]] DatagramLimit datagram_limit(Instant now, SessionId session, StreamId flow) const;
+  [[nodiscard]] const DatagramCounters& datagram_counters() const;
+
   // --- streams ---------------------------------------------------------------------------------------------------
   /// Opens a bidirectional stream; the first one of a client is kControlStream.
   [[nodiscard]] std::expected<StreamId, StreamError> open_stream(SessionId session);

@@ -54,6 +54,11 @@ Stream& StreamSet::add(std::int64_t id) {
   return result;
 }
 
+bool StreamSet::has_unsent(StreamId id) const {
+  const Stream* stream = find(id);
+  return stream != nullptr && stream->send.unsent() > 0;
+}
+
 // --- from QUIC -----------------------------------------------------------------------------------------------------
 
 void StreamSet::handle_open(std::int64_t id) {

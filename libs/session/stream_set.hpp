@@ -32,6 +32,10 @@ class StreamSet {
   /// The time of this batch, and what congestion control says.
   void set_now(Instant now, Duration smoothed_rtt, std::uint64_t congestion_window);
 
+  [[nodiscard]] Instant now() const { return now_; }
+  /// Whether bytes of this stream wait to be sent: a flow's datagrams stay behind its head.
+  [[nodiscard]] bool has_unsent(StreamId id) const;
+
   // --- from QUIC
   void handle_open(std::int64_t id);
   /// False when there is no memory for the bytes.

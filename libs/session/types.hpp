@@ -130,8 +130,40 @@ struct StreamClosed {
   StreamId stream;
 };
 
+/// Datagrams have come: read_datagrams() until it gives nothing. Sent once per batch.
+struct DatagramsReadable {
+  SessionId session;
+};
+
 using Event = std::variant<Established, Closed, StreamOpened, StreamReadable, StreamWritable, StreamReset,
-                           StreamStopped, StreamClosed>;
+                           StreamStopped, StreamClosed, DatagramsReadable>;
+
+// --- datagrams (PROTOCOL.md §4.4) ----------------------------------------------------------------------------------
+
+/// Datagrams of one flow, `stride` bytes each, the last may be shorter; empty is one empty datagram.
+struct DatagramTrain {
+  StreamId flow;
+  Slice bytes;
+  std::size_t stride = 0;
+};
+
+/// Of all sessions of an endpoint.
+struct DatagramCounters {
+  std::uint64_t sent = 0;               ///< whole payloads
+  std::uint64_t frames_sent = 0;        ///< more, where payloads were split
+  std::uint64_t received = 0;           ///< whole payloads
+  std::uint64_t dropped_queue = 0;      ///< waited too long, or too many waited
+  std::uint64_t dropped_unread = 0;     ///< the owner did not read them
+  std::uint64_t dropped_memory = 0;     ///< no block was free
+  std::uint64_t dropped_malformed = 0;  ///< no flow's, or pieces that contradict each other
+  std::uint64_t dropped_partial = 0;    ///< a piece did not come in time, or too many packets came in pieces
+};
+
+/// What one frame of a flow carries on the path as it is now.
+struct DatagramLimit {
+  std::size_t payload = 0;
+  bool is_settled = false;  ///< the size of the path has been found out
+};
 
 enum class StreamError : std::uint8_t {
   UnknownSession,
