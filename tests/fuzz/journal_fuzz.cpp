@@ -18,7 +18,7 @@ namespace postern::client {
 bool undo_network_manager(const JournalEntry&) {
   fuzz::fail("reading undoes nothing", __FILE__, __LINE__);
 }
-bool undo_resolvconf(const JournalEntry&) {
+std::expected<bool, std::string> undo_resolvconf(const JournalEntry&, int) {
   fuzz::fail("reading undoes nothing", __FILE__, __LINE__);
 }
 

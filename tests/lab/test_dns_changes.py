@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lab import name_services, probes, services
-from lab.name_services import FileBesideBus, NetworkManager, PlainFile, Resolved
+from lab.name_services import FileBesideBus, NetworkManager, Openresolv, PlainFile, Resolved
 from lab.postern import Postern
 from lab.testbed import Lab, await_true
 from lab.topology import INTERNET, SERVER, SERVER_NAME
@@ -72,6 +72,30 @@ def test_addresses_of_the_host_are_noticed_at_once(servers: Postern) -> None:
         is_noticed = lambda known=known: servers.lab.log("posternd").count(CHANGED) > known  # noqa: E731
         await_true("the daemon has noticed", is_noticed, AT_ONCE_SECONDS)
     assert servers.lab.stop("posternd") == 0
+
+
+# Read by openresolv at each start. It is held before the record is added, as a slow machine might.
+_SLOW_OPENRESOLV = """
+case "$*" in *-a*tun.*) touch /run/adding; while test ! -e /run/go-on; do sleep 0.02; done;; esac
+"""
+
+
+def test_a_daemon_killed_while_resolvconf_still_adds_its_record_leaves_none(servers: Postern) -> None:
+    service = Openresolv(servers.lab)
+    name_services.make_laptop(servers, service)
+    _await_dns(servers, manager="resolvconf", state="installed")
+    assert servers.lab.stop("posternd") == 0
+    before = service.state()
+    servers.laptop.run("sh", "-c", "cat >> /etc/resolvconf.conf", text=_SLOW_OPENRESOLV)
+    servers.start_client()
+    adds = ["test", "-e", "/run/adding"]
+    await_true("the record is being added", lambda: servers.laptop.run(*adds, check=False).returncode == 0, 20.0)
+    servers.kill_client()
+    servers.laptop.run("touch", "/run/go-on")
+    children = ["pgrep", "-f", "resolvconf|--watchdog"]
+    ended = lambda: servers.laptop.run(*children, check=False).returncode == 1  # noqa: E731
+    await_true("all of it has ended", ended, 20.0)
+    assert service.state() == before
 
 
 def test_systemd_resolved_that_lost_everything_is_told_again(servers: Postern) -> None:

@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -101,6 +102,18 @@ TEST(Process, AServiceThatItStartsDoesNotHoldTheCallerUp) {
   const auto done = run_program({"/bin/sh", "-c", "sleep 3 & echo started"}, "", {.time = std::chrono::seconds(2)});
   ASSERT_TRUE(done) << done.error();
   EXPECT_EQ("started\n", done->output);
+}
+
+TEST(Process, ADescriptorThatIsKeptIsNumberThreeInTheProgramAndTheOnlyOneBesideTheUsual) {
+  const int kept = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  ASSERT_GE(kept, 0);
+  const std::string script = "readlink /proc/$$/fd/3; ls /proc/$$/fd | wc -l";
+  const auto with = run_program({"/bin/sh", "-c", script}, "", {}, kept);
+  const auto without = run_program({"/bin/sh", "-c", "test -e /proc/$$/fd/3"}, "");
+  ::close(kept);
+  ASSERT_TRUE(with && without);
+  EXPECT_EQ("/dev/null\n4\n", with->output);
+  EXPECT_EQ(1, without->status);
 }
 
 TEST(Process, OutputBeyondTheBoundIsForgotten) {

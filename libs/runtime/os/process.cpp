@@ -20,6 +20,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr int kKeptNumber = STDERR_FILENO + 1;
+
 /// (runtime/loop has a Descriptor, but is of the same layer.)
 class Fd {
  public:
@@ -54,7 +56,7 @@ std::string failure(const std::string& program, int error) {
   return program + " could not be run: " + std::strerror(error);
 }
 
-int spawn(const std::vector<std::string>& argv, const Pipe& input, const Pipe& output, pid_t& pid) {
+int spawn(const std::vector<std::string>& argv, const Pipe& input, const Pipe& output, int kept, pid_t& pid) {
   std::vector<char*> arguments;
   for (const std::string& argument : argv) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
@@ -65,7 +67,8 @@ int spawn(const std::vector<std::string>& argv, const Pipe& input, const Pipe& o
   ::posix_spawn_file_actions_adddup2(&actions, input.read.get(), STDIN_FILENO);
   ::posix_spawn_file_actions_adddup2(&actions, output.write.get(), STDOUT_FILENO);
   ::posix_spawn_file_actions_adddup2(&actions, output.write.get(), STDERR_FILENO);
-  ::posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
+  if (kept >= 0) ::posix_spawn_file_actions_adddup2(&actions, kept, kKeptNumber);
+  ::posix_spawn_file_actions_addclosefrom_np(&actions, kept >= 0 ? kKeptNumber + 1 : kKeptNumber);
   posix_spawnattr_t attributes;
   ::posix_spawnattr_init(&attributes);
   sigset_t none;
@@ -112,7 +115,7 @@ bool read_to_the_end(int fd, int pidfd, const ProgramLimits& limits, std::string
 }  // namespace
 
 std::expected<ProgramResult, std::string> run_program(const std::vector<std::string>& argv, const std::string& input,
-                                                      ProgramLimits limits) {
+                                                      ProgramLimits limits, int kept) {
   const std::string& program = argv.front();
   Pipe in;
   Pipe out;
@@ -124,7 +127,7 @@ std::expected<ProgramResult, std::string> run_program(const std::vector<std::str
   }
   in.write.reset();
   pid_t pid = -1;
-  if (const int error = spawn(argv, in, out, pid); error != 0) return std::unexpected(failure(program, error));
+  if (const int error = spawn(argv, in, out, kept, pid); error != 0) return std::unexpected(failure(program, error));
   out.write.reset();
   ProgramResult result;
   ::fcntl(out.read.get(), F_SETFL, O_NONBLOCK);

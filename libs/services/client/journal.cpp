@@ -1,12 +1,15 @@
 #include "services/client/journal.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/file.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <climits>
 #include <cstring>
 #include <fstream>
@@ -26,6 +29,9 @@ namespace {
 constexpr std::size_t kFileMax = 64 * 1024;
 constexpr std::array<std::string_view, 4> kKinds = {"missing", "regular", "symlink", "bind mount"};
 constexpr std::array<std::string_view, 3> kMethods = {"file", "resolvconf", "NetworkManager"};
+/// Longer than what a program is given that works on DNS.
+constexpr std::chrono::seconds kLockMax{30};
+constexpr std::chrono::milliseconds kLockLook{1000};
 /// 1 knew the method "file" only.
 constexpr int kVersion = 2;
 
@@ -33,17 +39,13 @@ std::string failure(const std::string& what, const std::string& path) {
   return what + " " + path + " failed: " + std::strerror(errno);
 }
 
-/// Held for the length of one operation.
-std::expected<runtime::Descriptor, std::string> lock(const std::string& directory) {
+std::expected<JournalLock, std::string> open_lock(const std::string& directory) {
   const std::string path = directory + "/journal.lock";
   runtime::Descriptor fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   // The state folder may have become read-only since: what was changed must be undone all the same.
   if (!fd && errno == EROFS) fd = runtime::Descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) return std::unexpected(failure("opening", path));
-  while (::flock(fd.get(), LOCK_EX) != 0) {
-    if (errno != EINTR) return std::unexpected(failure("locking", path));
-  }
-  return fd;
+  return JournalLock(std::move(fd));
 }
 
 /// mountinfo(5): the fifth field is the mount point.
@@ -124,6 +126,33 @@ std::string_view to_string(FileKind kind) {
 
 Journal::Journal(std::string state_directory) : directory_(std::move(state_directory)) {}
 
+JournalLock::~JournalLock() {
+  // A service that a program has started may keep the descriptor for as long as it runs.
+  if (fd_) ::flock(fd_.get(), LOCK_UN);
+}
+
+bool JournalLock::take() const {
+  // Who has it closes it; who unlocks it while a program keeps it is noticed at the next look.
+  const runtime::Descriptor closed(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  ::inotify_add_watch(closed.get(), ("/proc/self/fd/" + std::to_string(fd_.get())).c_str(), IN_CLOSE);
+  const auto deadline = std::chrono::steady_clock::now() + kLockMax;
+  while (::flock(fd_.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (std::chrono::steady_clock::now() >= deadline) return false;
+    pollfd event{closed.get(), POLLIN, 0};
+    (void)::poll(&event, 1, static_cast<int>(kLockLook.count()));
+    std::array<char, 4096> events{};
+    (void)!::read(closed.get(), events.data(), events.size());
+  }
+  return true;
+}
+
+std::expected<JournalLock, std::string> Journal::hold() const {
+  auto lock = open_lock(directory_);
+  if (!lock || lock->take()) return lock;
+  return std::unexpected("another process works on the host's DNS and does not end: see who has " + directory_ +
+                         "/journal.lock open");
+}
+
 std::expected<SavedFile, std::string> Journal::save(const std::string& path) {
   SavedFile saved;
   saved.path = path;
@@ -153,7 +182,7 @@ std::expected<SavedFile, std::string> Journal::save(const std::string& path) {
 
 std::expected<SavedFile, std::string> Journal::install(const std::string& owner, const std::string& path,
                                                        const std::string& content) {
-  const auto held = lock(directory_);
+  const auto held = hold();
   if (!held) return std::unexpected(held.error());
   auto original = save(path);
   if (!original) return std::unexpected(original.error());
@@ -168,14 +197,14 @@ std::expected<SavedFile, std::string> Journal::install(const std::string& owner,
   const SavedFile ours{path, FileKind::Regular, content, "", 0644, 0, 0};
   if (const auto done = put(entry, ours); !done) {
     // Half of it may stand there: back to what was.
-    if (undo(entry)) ::unlink(this->path().c_str());
+    if (undo(entry, held->fd())) ::unlink(this->path().c_str());
     return std::unexpected(done.error());
   }
   return original;
 }
 
 std::expected<SavedFile, std::string> Journal::note(JournalEntry entry, const std::string& path) {
-  const auto held = lock(directory_);
+  const auto held = hold();
   if (!held) return std::unexpected(held.error());
   auto original = save(path);
   if (!original) return std::unexpected(original.error());
@@ -201,35 +230,37 @@ std::expected<void, std::string> Journal::put(JournalEntry entry, const SavedFil
   return write(entry);
 }
 
-std::expected<PlayBack, std::string> Journal::undo(const JournalEntry& entry) const {
-  bool ours = entry.in_place;
+std::expected<PlayBack, std::string> Journal::undo(const JournalEntry& entry, int lock) const {
+  std::expected<bool, std::string> ours = entry.in_place;
   switch (entry.method) {
     case DnsMethod::File:
-      ours |= is_ours(current_content(entry.file.path));
+      ours = *ours || is_ours(current_content(entry.file.path));
       break;
     case DnsMethod::Resolvconf:
-      ours = undo_resolvconf(entry);
+      ours = undo_resolvconf(entry, lock);
       break;
     case DnsMethod::NetworkManager:
       ours = undo_network_manager(entry);
       break;
   }
   const bool is_left =
-      entry.method == DnsMethod::File ? ours : names_server(current_content(entry.file.path), entry.resolver);
+      entry.method == DnsMethod::File ? *ours : names_server(current_content(entry.file.path), entry.resolver);
   if (is_left) {
     if (const auto done = put(entry, entry.file); !done) return std::unexpected(done.error());
   }
-  return ours ? PlayBack::Restored : PlayBack::LeftAlone;
+  if (!ours) return std::unexpected(ours.error());
+  return *ours ? PlayBack::Restored : PlayBack::LeftAlone;
 }
 
 std::expected<PlayBack, std::string> Journal::play_back(const std::optional<std::string>& owner) {
-  const auto held = lock(directory_);
+  const auto held = open_lock(directory_);
   if (!held) return std::unexpected(held.error());
+  (void)held->take();
   const auto entry = read();
   if (!entry) return std::unexpected(entry.error());
   if (!*entry) return PlayBack::Nothing;
   if (owner && (*entry)->owner != *owner) return PlayBack::OtherOwner;
-  const auto done = undo(**entry);
+  const auto done = undo(**entry, held->fd());
   // A mount that is not there (yet, at boot) may still show what we wrote once it is.
   const bool is_away = (*entry)->file.kind == FileKind::BindMount && !is_mount_point((*entry)->file.path);
   if (done && !is_away) ::unlink(path().c_str());

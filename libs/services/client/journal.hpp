@@ -17,6 +17,7 @@
 #include <string>
 
 #include "base/bytes.hpp"
+#include "runtime/loop/descriptor.hpp"
 
 namespace postern::client {
 
@@ -59,6 +60,23 @@ enum class PlayBack : std::uint8_t {
   LeftAlone,  ///< somebody else has written the file since; the journal is gone
 };
 
+/// The lock that serialises the callers. It ends with this object; where a program that was started meanwhile has
+/// inherited its descriptor and this process is killed, when that program has ended.
+class JournalLock {
+ public:
+  explicit JournalLock(runtime::Descriptor fd) : fd_(std::move(fd)) {}
+  JournalLock(JournalLock&&) = default;
+  JournalLock& operator=(JournalLock&&) = delete;
+  ~JournalLock();
+
+  [[nodiscard]] int fd() const { return fd_.get(); }
+  /// Waits for it. False when somebody else has had it for 30 s.
+  [[nodiscard]] bool take() const;
+
+ private:
+  runtime::Descriptor fd_;
+};
+
 class Journal {
  public:
   explicit Journal(std::string state_directory);
@@ -76,12 +94,15 @@ class Journal {
   /// Undoes it. With `owner` only what that daemon did.
   [[nodiscard]] std::expected<PlayBack, std::string> play_back(const std::optional<std::string>& owner);
   [[nodiscard]] std::expected<std::optional<JournalEntry>, std::string> read() const;
+  /// For a change that the caller makes by a program. Where nobody gives the lock back it is an error, but play-back
+  /// goes on without it: what a stuck program holds must be undone all the same.
+  [[nodiscard]] std::expected<JournalLock, std::string> hold() const;
 
  private:
   [[nodiscard]] std::string path() const { return directory_ + "/journal.json"; }
   [[nodiscard]] std::expected<void, std::string> write(const JournalEntry& entry) const;
   [[nodiscard]] std::expected<void, std::string> put(JournalEntry entry, const SavedFile& file) const;
-  [[nodiscard]] std::expected<PlayBack, std::string> undo(const JournalEntry& entry) const;
+  [[nodiscard]] std::expected<PlayBack, std::string> undo(const JournalEntry& entry, int lock) const;
 
   std::string directory_;
 };

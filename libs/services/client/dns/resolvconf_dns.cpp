@@ -9,6 +9,9 @@ namespace postern::client {
 namespace {
 
 constexpr std::size_t kFileMax = 64 * 1024;
+/// openresolv itself waits 10 s for another one that is at work.
+constexpr runtime::ProgramLimits kLimits = {.time = std::chrono::seconds(20)};
+constexpr unsigned kTriesMax = 5;
 
 using Arguments = std::vector<std::string>;
 
@@ -16,10 +19,11 @@ std::string text_of(const std::string& path) {
   return runtime::read_text_file(path, kFileMax).value_or(std::string{});
 }
 
+/// `lock` as for run_program(): whoever waits for the journal also waits for a program that outlives the daemon.
 std::expected<std::string, std::string> run(const std::string& program, Arguments arguments,
-                                            const std::string& input = {}) {
+                                            const std::string& input = {}, int lock = -1) {
   arguments.insert(arguments.begin(), program);
-  const auto done = runtime::run_program(arguments, input);
+  const auto done = runtime::run_program(arguments, input, kLimits, lock);
   if (!done) return std::unexpected(done.error());
   if (done->status == 0) return done->output;
   return std::unexpected(program + " " + arguments[1] + " failed with " + std::to_string(done->status) + ": " +
@@ -60,7 +64,11 @@ std::expected<void, std::string> ResolvconfDns::add(const DnsPlan& plan, const s
   // -x: no other server beside it, -m 0: in front of all others.
   const Arguments options =
       is_openresolv(program_) ? Arguments{"-a", record, "-m", "0", "-x"} : Arguments{"-a", record};
-  const auto done = run(program_, options, input);
+  // A daemon that is killed here leaves a program behind that adds the record all the same: the watchdog takes it away
+  // once that one has ended, not before.
+  const auto lock = journal_.hold();
+  if (!lock) return std::unexpected(lock.error());
+  const auto done = run(program_, options, input, lock->fd());
   if (!done) return std::unexpected(done.error());
   return {};
 }
@@ -79,11 +87,18 @@ std::vector<IpAddress> ResolvconfDns::upstream(const DnsPlan& plan) {
   return servers.empty() ? before_ : servers;
 }
 
-bool undo_resolvconf(const JournalEntry& entry) {
-  // A record that is not there (after a reboot) makes some versions fail, and that is fine.
-  const bool removed = run(entry.program, {"-d", entry.record}).has_value();
-  if (!names_server(text_of(entry.file.path), entry.resolver)) return removed;
-  return run(entry.program, {"-u"}).has_value();
+std::expected<bool, std::string> undo_resolvconf(const JournalEntry& entry, int lock) {
+  // A record that is not there (after a reboot) makes some versions fail, and that is fine. A service manager that ends
+  // all that the daemon has started also ends this program, but not the watchdog, which tries again.
+  std::expected<std::string, std::string> removed;
+  for (unsigned tries = 0; tries < kTriesMax; ++tries) {
+    removed = run(entry.program, {"-d", entry.record}, {}, lock);
+    const auto records = run(entry.program, {"-l"});
+    if (removed || !records || !names_server(*records, entry.resolver)) break;
+    if (tries + 1 == kTriesMax) return std::unexpected(removed.error());
+  }
+  if (!names_server(text_of(entry.file.path), entry.resolver)) return removed.has_value();
+  return run(entry.program, {"-u"}, {}, lock).has_value();
 }
 
 }  // namespace postern::client

@@ -33,7 +33,8 @@ class ResolvconfDns final : public DnsManager {
   std::vector<IpAddress> before_;  ///< what stood in resolv.conf
 };
 
-/// For Journal: takes the record away; has the file written again where it still names our resolver.
-[[nodiscard]] bool undo_resolvconf(const JournalEntry& entry);
+/// For Journal: takes the record away; has the file written again where it still names our resolver. `lock` is the
+/// journal's, for the program to keep. True: the record was there; an error: it still is.
+[[nodiscard]] std::expected<bool, std::string> undo_resolvconf(const JournalEntry& entry, int lock);
 
 }  // namespace postern::client
