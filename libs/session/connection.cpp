@@ -35,14 +35,16 @@ constexpr std::uint64_t kCryptoErrorLast = 0x1ff;
 Connection::Connection(ConnectionContext& context, SessionId session, Instant now, const Path& path, const Digest& peer)
     : context_(context),
       session_(session),
+      paths_(path.remote),
       path_(path),
-      quic_path_(path.label),
       peer_(peer),
       streams_(session, context.config.limits, context.pool, context.events, context.process_budget),
       datagrams_received_(session, context.pool, context.events, context.datagrams),
       keys_(context.tls.fast_cipher()),
       last_heard_(now),
-      last_sent_(now) {}
+      last_sent_(now) {
+  ngtcp2_path_storage_zero(&written_path_);
+}
 
 Connection::~Connection() {
   // Before the streams, whose bytes it refers to.
@@ -65,6 +67,7 @@ std::unique_ptr<Connection> Connection::accept(ConnectionContext& context, Sessi
   // The client's own choice leads here too, until it has learnt ours.
   if (!context.ids.adopt(initial.destination, *connection)) return nullptr;
   connection->ids_.push_back(initial.destination);
+  connection->paths_.bind(initial.destination, 0);
   if (!connection->start(Role::Connector, initial.source, initial.destination, {})) return nullptr;
   return connection;
 }
@@ -116,6 +119,7 @@ ngtcp2_transport_params Connection::make_parameters(Role role, const ConnectionI
 bool Connection::start(Role role, const ConnectionId& destination, const ConnectionId& original, ByteView token) {
   const ConnectionId source = context_.ids.issue(*this);
   ids_.push_back(source);
+  paths_.bind(source, 0);
   const ngtcp2_callbacks callbacks = ConnectionCallbacks::make();
   const ngtcp2_settings settings = make_settings(token);
   const ngtcp2_transport_params parameters = make_parameters(role, original);
@@ -137,7 +141,9 @@ bool Connection::start(Role role, const ConnectionId& destination, const Connect
 
 // --- receiving -----------------------------------------------------------------------------------------------------
 
-std::optional<DropReason> Connection::handle_datagram(Instant now, ByteView datagram) {
+std::optional<DropReason> Connection::handle_datagram(Instant now, const Path& from, const PacketHeader& header,
+                                                      ByteView datagram) {
+  if (!paths_.accepts(from)) return DropReason::UnprovenRemote;
   if (state_ == ConnectionState::Ended) {
     // RFC 9000 §10.2.1: the close is repeated ever more rarely.
     ++heard_since_close_;
@@ -147,6 +153,8 @@ std::optional<DropReason> Connection::handle_datagram(Instant now, ByteView data
   streams_.set_now(now, Duration(static_cast<Duration::rep>(info_.smoothed_rtt)), info_.cwnd);
   const std::uint64_t opened = packets_opened();
   const std::uint64_t refused = packets_refused();
+  const std::uint32_t label = label_for(from, header);
+  quic_path_.set_label(label);
   const int result =
       ngtcp2_conn_read_pkt(quic_, &quic_path_.view(), nullptr, datagram.data(), datagram.size(), clock_.at(now));
   const bool heard = packets_opened() != opened;
@@ -154,6 +162,7 @@ std::optional<DropReason> Connection::handle_datagram(Instant now, ByteView data
     last_heard_ = now;
     bytes_received_ += datagram.size();
     probe_wanted_ |= clock_.handle_heard();
+    handle_heard(label, from, header);
   }
   if (result != 0) handle_error(now, result);
   if (heard) return std::nullopt;
@@ -220,6 +229,7 @@ void Connection::end(CloseReason reason, std::uint64_t code, std::string_view de
   context_.events.push(Closed{session_, reason, code, std::string(detail)});
   ngtcp2_conn_del(std::exchange(quic_, nullptr));
   tls_.reset();
+  straggler_.clear();
 }
 
 void Connection::forget_streams() {
@@ -263,7 +273,8 @@ void Connection::handle_timeout(Instant now) {
   if (state_ == ConnectionState::Ended) return;
   const std::uint64_t own = clock_.at(now);
   if (ngtcp2_conn_get_expiry(quic_) > own) return;
-  if (const int result = ngtcp2_conn_handle_expiry(quic_, own); result != 0) handle_error(now, result);
+  if (const int result = ngtcp2_conn_handle_expiry(quic_, own); result != 0) return handle_error(now, result);
+  refresh_path();
 }
 
 /// Lets the loss timer run out now. A delayed acknowledgement may be due before it; that one is let out first.
@@ -292,6 +303,8 @@ void Connection::ping() {
 }
 
 void Connection::set_remote(const SocketAddress& remote) {
+  paths_.set_relay(remote);
+  if (path_.is_direct()) return;
   path_.remote = remote;
   ping();
   probe_wanted_ = ping_wanted_;
@@ -305,6 +318,9 @@ SessionStats Connection::stats() const {
   stats.packets_lost = streams_.packets_lost();
   stats.streams_open = static_cast<std::uint32_t>(streams_.size());
   stats.path = path_;
+  stats.bytes_in_flight = info_.bytes_in_flight;
+  stats.last_sent = last_sent_;
+  stats.last_relayed = last_relayed_;
   stats.last_heard = last_heard_;
   return stats;
 }
@@ -320,6 +336,9 @@ std::optional<Transmit> Connection::poll_transmit(Instant now, MutableBytes buff
   if (state_ == ConnectionState::Ended) return poll_close_packet(buffer);
   // ngtcp2 1.11 sends a PING only as keep-alive.
   if (ping_wanted_) ngtcp2_conn_set_keep_alive_timeout(quic_, 1);
+  if (!straggler_.empty()) {
+    if (const auto transmit = take_straggler(now, buffer)) return transmit;
+  }
   streams_.begin_write();
   TrainWriter train(buffer, pacer_.train_max(), ngtcp2_conn_get_path_max_tx_udp_payload_size(quic_));
   const Pacer::Verdict verdict = pacer_.verdict(now);
@@ -332,7 +351,9 @@ std::optional<Transmit> Connection::poll_transmit(Instant now, MutableBytes buff
   last_sent_ = now;
   bytes_sent_ += train.size();
   if (state_ == ConnectionState::Established) pacer_.handle_sent(now, train.size());
-  return Transmit{path_, ByteView(buffer).first(train.size()), train.stride(), 0};
+  // A label that was forgotten is one that QUIC has no use for any more.
+  const Path path = paths_.resolve(train_label_).value_or(path_);
+  return Transmit{path, ByteView(buffer).first(train.size()), train.stride(), 0};
 }
 
 void Connection::fill_train(Instant now, TrainWriter& train, Pacer::Verdict verdict) {
@@ -342,6 +363,13 @@ void Connection::fill_train(Instant now, TrainWriter& train, Pacer::Verdict verd
     const ngtcp2_ssize size = write_packet(room, own, verdict);
     if (size < 0) return handle_error(now, static_cast<int>(size));
     if (size == 0) return;
+    const std::uint32_t label = SyntheticPath::label_of(written_path_.path);
+    if (!train.empty() && label != train_label_) {
+      straggler_ = to_bytes(ByteView(room).first(static_cast<std::size_t>(size)));
+      straggler_label_ = label;
+      return;
+    }
+    train_label_ = label;
     train.add(static_cast<std::size_t>(size));
   }
 }
@@ -357,7 +385,7 @@ ngtcp2_ssize Connection::write_packet(MutableBytes room, std::uint64_t own_time,
       continue;
     }
     if (stream == nullptr) {
-      return ngtcp2_conn_writev_stream(quic_, nullptr, nullptr, room.data(), room.size(), nullptr,
+      return ngtcp2_conn_writev_stream(quic_, &written_path_.path, nullptr, room.data(), room.size(), nullptr,
                                        NGTCP2_WRITE_STREAM_FLAG_NONE, -1, nullptr, 0, own_time);
     }
     const auto gathered = stream->send.gather(vectors, std::min(room.size(), kGatherMax));
@@ -365,8 +393,8 @@ ngtcp2_ssize Connection::write_packet(MutableBytes room, std::uint64_t own_time,
     const std::uint32_t flags = NGTCP2_WRITE_STREAM_FLAG_MORE | (finish ? NGTCP2_WRITE_STREAM_FLAG_FIN : 0U);
     ngtcp2_ssize taken = -1;
     const ngtcp2_ssize size =
-        ngtcp2_conn_writev_stream(quic_, nullptr, nullptr, room.data(), room.size(), &taken, flags, stream->id.value,
-                                  vectors.data(), gathered.count, own_time);
+        ngtcp2_conn_writev_stream(quic_, &written_path_.path, nullptr, room.data(), room.size(), &taken, flags,
+                                  stream->id.value, vectors.data(), gathered.count, own_time);
     if (taken >= 0) {
       const auto bytes = static_cast<std::size_t>(taken);
       streams_.handle_written(*stream, bytes, finish && bytes == gathered.bytes);

@@ -1,8 +1,8 @@
 // One QUIC connection: an ngtcp2_conn with its TLS session, streams, clock and pacer.
 //
-// ngtcp2 sees one path, a pair of made-up addresses that belongs to the path's label. Packets are told apart by their
-// connection id alone, so the relay may move (set_remote()) without QUIC noticing. Nothing here runs inside an ngtcp2
-// call except the callbacks in connection_callbacks.cpp, and those only record.
+// ngtcp2 sees each path as a pair of made-up addresses that belongs to the path's label (PathTable), so the relay may
+// move (set_remote()) without QUIC noticing. What goes between relay and direct paths is in connection_paths.cpp.
+// Nothing here runs inside an ngtcp2 call except the callbacks in connection_callbacks.cpp, and those only record.
 #pragma once
 
 #include <ngtcp2/ngtcp2.h>
@@ -19,6 +19,7 @@
 #include "session/pacer.hpp"
 #include "session/packet_header.hpp"
 #include "session/packet_protection.hpp"
+#include "session/path_table.hpp"
 #include "session/probe_clock.hpp"
 #include "session/stream_set.hpp"
 #include "session/synthetic_path.hpp"
@@ -70,7 +71,8 @@ class Connection final : public TimerEntry {
   [[nodiscard]] DatagramLimit datagram_limit(Instant now, StreamId flow) const;
 
   /// What is wrong with a datagram that QUIC refused.
-  [[nodiscard]] std::optional<DropReason> handle_datagram(Instant now, ByteView datagram);
+  [[nodiscard]] std::optional<DropReason> handle_datagram(Instant now, const Path& from, const PacketHeader& header,
+                                                          ByteView datagram);
   void handle_timeout(Instant now);
   [[nodiscard]] Instant next_timeout() const;
   [[nodiscard]] std::optional<Transmit> poll_transmit(Instant now, MutableBytes buffer);
@@ -78,8 +80,13 @@ class Connection final : public TimerEntry {
   void close(Instant now, std::uint64_t code, std::string_view reason);
   void ping();
   void set_remote(const SocketAddress& remote);
-  /// A packet that only the peer can have made came from there: answers take the same way.
-  void follow_remote(const SocketAddress& remote) { path_.remote = remote; }
+  [[nodiscard]] PathTable& paths() { return paths_; }
+  /// At the client: see Endpoint::migrate().
+  [[nodiscard]] std::expected<void, MigrateError> migrate(Instant now, const Path& to,
+                                                          std::optional<Duration> round_trip);
+  /// The owner has changed what paths() says.
+  void handle_paths_changed() { refresh_path(); }
+  [[nodiscard]] std::optional<Digest> export_key(std::string_view label, std::string_view context) const;
   /// The owner has taken the Closed event: its streams can go.
   void forget_streams();
   /// Nothing is left to be said or remembered.
@@ -110,11 +117,28 @@ class Connection final : public TimerEntry {
   [[nodiscard]] std::size_t datagram_frame_max() const;
   [[nodiscard]] bool datagrams_come_before(const Stream* stream);
   void fill_train(Instant now, TrainWriter& train, Pacer::Verdict verdict);
+  [[nodiscard]] std::optional<Transmit> take_straggler(Instant now, MutableBytes buffer);
+
+  /// The label under which QUIC shall see a packet.
+  [[nodiscard]] std::uint32_t label_for(const Path& from, const PacketHeader& header) const;
+  /// The peer made that packet.
+  void handle_heard(std::uint32_t label, const Path& from, const PacketHeader& header);
+  /// Takes over which path QUIC uses now.
+  void refresh_path();
+  void handle_validated(const ngtcp2_path& path, ngtcp2_path_validation_result result);
 
   ConnectionContext& context_;
   const SessionId session_;
-  Path path_;
-  const SyntheticPath quic_path_;
+  PathTable paths_;
+  Path path_;                                ///< the way that packets take now
+  std::uint32_t label_ = 0;                  ///< of path_
+  std::optional<std::uint32_t> validating_;  ///< at the client: the label whose validation runs
+  SyntheticPath quic_path_{0};               ///< of the packet being read
+  ngtcp2_path_storage written_path_;         ///< of the packet just written
+  std::uint32_t train_label_ = 0;
+  /// A packet that was written after others of another path: it leaves next.
+  Bytes straggler_;
+  std::uint32_t straggler_label_ = 0;
   const Digest peer_;
   ConnectionState state_ = ConnectionState::Handshaking;
   StreamSet streams_;
@@ -130,6 +154,7 @@ class Connection final : public TimerEntry {
   Pacer pacer_;
   ngtcp2_conn_info info_{};
   Instant last_heard_;
+  Instant last_relayed_;
   Instant last_sent_;
   Instant established_at_;
   Instant write_time_;

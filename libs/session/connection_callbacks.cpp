@@ -43,6 +43,7 @@ int ConnectionCallbacks::remove_connection_id(ngtcp2_conn*, const ngtcp2_cid* id
   if (!removed) return 0;
   connection.context_.ids.remove(*removed);
   std::erase(connection.ids_, *removed);
+  connection.paths_.unbind(*removed);
   return 0;
 }
 
@@ -68,6 +69,12 @@ void ConnectionCallbacks::delete_cipher(ngtcp2_conn* quic, ngtcp2_crypto_cipher_
 
 int ConnectionCallbacks::path_challenge(ngtcp2_conn*, std::uint8_t* to, void* user) {
   connection_of(user).context_.random.fill({to, NGTCP2_PATH_CHALLENGE_DATALEN});
+  return 0;
+}
+
+int ConnectionCallbacks::path_validated(ngtcp2_conn*, std::uint32_t, const ngtcp2_path* path, const ngtcp2_path*,
+                                        ngtcp2_path_validation_result result, void* user) {
+  connection_of(user).handle_validated(*path, result);
   return 0;
 }
 
@@ -136,6 +143,7 @@ ngtcp2_callbacks ConnectionCallbacks::make() {
   callbacks.get_new_connection_id = new_connection_id;
   callbacks.remove_connection_id = remove_connection_id;
   callbacks.get_path_challenge_data = path_challenge;
+  callbacks.path_validation = path_validated;
   callbacks.stream_open = stream_open;
   callbacks.recv_stream_data = stream_data;
   callbacks.acked_stream_data_offset = stream_acknowledged;

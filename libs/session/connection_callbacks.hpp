@@ -24,6 +24,8 @@ struct ConnectionCallbacks {
   static void delete_aead(ngtcp2_conn* quic, ngtcp2_crypto_aead_ctx* context, void* user);
   static void delete_cipher(ngtcp2_conn* quic, ngtcp2_crypto_cipher_ctx* context, void* user);
   static int path_challenge(ngtcp2_conn* quic, std::uint8_t* to, void* user);
+  static int path_validated(ngtcp2_conn* quic, std::uint32_t flags, const ngtcp2_path* path,
+                            const ngtcp2_path* old_path, ngtcp2_path_validation_result result, void* user);
   static int stream_open(ngtcp2_conn* quic, std::int64_t id, void* user);
   static int stream_data(ngtcp2_conn* quic, std::uint32_t flags, std::int64_t id, std::uint64_t offset,
                          const std::uint8_t* data, std::size_t size, void* user, void* stream);

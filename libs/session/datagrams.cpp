@@ -42,8 +42,8 @@ bool Connection::datagrams_come_before(const Stream* stream) {
 /// A packet that ends with the datagram that was prepared, or has no room for it; WRITE_MORE when more fits.
 ngtcp2_ssize Connection::write_datagram(MutableBytes room, std::uint64_t own_time) {
   int accepted = 0;
-  const ngtcp2_ssize size = ngtcp2_conn_writev_datagram(quic_, nullptr, nullptr, room.data(), room.size(), &accepted,
-                                                        NGTCP2_WRITE_DATAGRAM_FLAG_MORE, 0,
+  const ngtcp2_ssize size = ngtcp2_conn_writev_datagram(quic_, &written_path_.path, nullptr, room.data(), room.size(),
+                                                        &accepted, NGTCP2_WRITE_DATAGRAM_FLAG_MORE, 0,
                                                         datagram_frame_.parts.data(), datagram_frame_.count, own_time);
   if (accepted != 0) datagrams_.taken(context_.datagrams);
   return size;

@@ -37,6 +37,8 @@ class Endpoint::Impl {
   [[nodiscard]] std::expected<SessionId, ConnectError> connect(Instant now, const ConnectRequest& request);
   void close(Instant now, SessionId session, std::uint64_t code, std::string_view reason);
 
+  void distrust_direct_paths();
+
   /// Null for a session that is unknown or has ended.
   [[nodiscard]] Connection* find_live(SessionId session);
   /// Also one that has ended and whose Closed event has not been polled: what arrived before can still be read.
@@ -111,18 +113,13 @@ void Endpoint::Impl::handle_datagram(const Path& path, MutableBytes datagram) {
     return count(DropReason::NoMemory);
   }
   const ConnectionState before = connection->state();
-  const auto dropped = connection->handle_datagram(now, datagram);
-  if (dropped) {
-    count(*dropped);
-  } else if (config.role == Role::Connector) {
-    connection->follow_remote(path.remote);
-  }
+  if (const auto dropped = connection->handle_datagram(now, path, *header, datagram)) count(*dropped);
   after_input(*connection, before);
 }
 
 std::optional<DropReason> Endpoint::Impl::accept(const Path& path, const PacketHeader& header,
                                                  std::size_t datagram_size) {
-  if (config.role != Role::Connector || header.kind != PacketKind::Initial ||
+  if (config.role != Role::Connector || header.kind != PacketKind::Initial || path.is_direct() ||
       header.destination.route() != config.route) {
     return DropReason::UnknownConnection;
   }
@@ -274,6 +271,18 @@ void Endpoint::Impl::close(Instant at, SessionId session, std::uint64_t code, st
   after_input(*connection, before);
 }
 
+void Endpoint::Impl::distrust_direct_paths() {
+  for (const auto& [session, connection] : connections_) {
+    const Path before = connection->stats().path;
+    if (!connection->is_established() || !before.is_direct()) continue;
+    connection->paths().distrust_direct();
+    connection->handle_paths_changed();
+    // A question takes the new way at once, and with it everything that waits for an acknowledgement.
+    connection->set_remote(connection->paths().relay());
+    enqueue(*connection);
+  }
+}
+
 Connection* Endpoint::Impl::find(SessionId session) {
   const auto found = connections_.find(session);
   return found == connections_.end() ? nullptr : found->second.get();
@@ -327,6 +336,35 @@ void Endpoint::set_remote(SessionId session, const SocketAddress& remote) {
   if (connection == nullptr) return;
   connection->set_remote(remote);
   impl_->enqueue(*connection);
+}
+
+std::optional<Digest> Endpoint::export_key(SessionId session, std::string_view label, std::string_view context) const {
+  const Connection* connection = impl_->find_live(session);
+  return connection == nullptr ? std::nullopt : connection->export_key(label, context);
+}
+
+bool Endpoint::allow_remote(SessionId session, const SocketAddress& remote) {
+  Connection* connection = impl_->find_live(session);
+  return connection != nullptr && connection->paths().allow(remote);
+}
+
+void Endpoint::disallow_remote(SessionId session, const SocketAddress& remote) {
+  if (Connection* connection = impl_->find_live(session)) connection->paths().disallow(remote);
+}
+
+std::expected<void, MigrateError> Endpoint::migrate(Instant now, SessionId session, const Path& to,
+                                                    std::optional<Duration> round_trip) {
+  impl_->now = now;
+  Connection* connection = impl_->find_live(session);
+  if (connection == nullptr) return std::unexpected(MigrateError::UnknownSession);
+  const auto migrated = connection->migrate(now, to, round_trip);
+  impl_->enqueue(*connection);
+  return migrated;
+}
+
+void Endpoint::distrust_direct_paths(Instant now) {
+  impl_->now = now;
+  impl_->distrust_direct_paths();
 }
 
 std::optional<SessionStats> Endpoint::stats(SessionId session) const {

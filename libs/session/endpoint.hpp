@@ -10,6 +10,7 @@
 #include <expected>
 #include <memory>
 #include <optional>
+#include <string_view>
 
 #include "base/block.hpp"
 #include "base/random.hpp"
@@ -84,6 +85,9 @@ struct SessionStats {
   std::uint32_t streams_open = 0;
   Path path;
   Instant last_heard;
+  Instant last_relayed;  ///< at the client: the last packet that came through a relay
+  Instant last_sent;
+  std::uint64_t bytes_in_flight = 0;
 };
 
 class Endpoint {
@@ -115,6 +119,23 @@ class Endpoint {
   /// All later packets of the session go to `remote`: the relay has moved, or (with the same address) has come back.
   /// What was unacknowledged is probed for at once, so flows go on one round trip later.
   void set_remote(SessionId session, const SocketAddress& remote);
+
+  // --- paths (DESIGN §5.3) -----------------------------------------------------------------------------------------
+  /// 32 bytes that only the two ends of an established session know, different for each label and context.
+  [[nodiscard]] std::optional<Digest> export_key(SessionId session, std::string_view label,
+                                                 std::string_view context) const;
+  /// Packets of this session are taken from there too: a check has proven that the peer is there. At most 16 of them;
+  /// false at the bound, or for no session.
+  bool allow_remote(SessionId session, const SocketAddress& remote);
+  void disallow_remote(SessionId session, const SocketAddress& remote);
+  /// At the client: the session goes another way from now on. With a `round_trip` (measured by checks) that is not
+  /// above the present one the new way is validated first, and what is in flight arrives; else the session moves at
+  /// once, and what is in flight counts as lost. PathChanged, or PathFailed, follows.
+  [[nodiscard]] std::expected<void, MigrateError> migrate(Instant now, SessionId session, const Path& to,
+                                                          std::optional<Duration> round_trip);
+  /// At the connector, whose own address has changed: what would go straight to clients goes through the relay until
+  /// they are heard directly again. Only for sessions that have a direct path.
+  void distrust_direct_paths(Instant now);
   [[nodiscard]] std::optional<SessionStats> stats(SessionId session) const;
   /// False when the windows of the session or of the process are used up: refuse a new flow.
   [[nodiscard]] bool has_budget(SessionId session) const;

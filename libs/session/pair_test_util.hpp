@@ -91,13 +91,15 @@ class Link {
  public:
   explicit Link(std::uint64_t seed) : random_(seed) {}
 
-  LinkOptions options;
+  LinkOptions options;  ///< of the relay's way
+  LinkOptions direct;   ///< of the direct one
   /// Sees every datagram that is sent, lost or not.
   std::function<void(ByteView)> tap;
   /// Sees every train that is sent.
   std::function<void(const Transmit&)> train_tap;
   std::uint64_t datagrams = 0;
   std::uint64_t bytes = 0;
+  std::uint64_t direct_bytes = 0;
 
   void send(Instant now, const Transmit& transmit) {
     if (train_tap) train_tap(transmit);
@@ -121,8 +123,8 @@ class Link {
     while (!queue_.empty() && queue_.begin()->first <= now) {
       const auto node = queue_.extract(queue_.begin());
       const Bytes& datagram = node.mapped().second;
-      const bool joins = !train.empty() && train.size() % stride == 0 && datagram.size() <= stride &&
-                         train.size() + datagram.size() <= 65'000;
+      const bool joins = !train.empty() && path == node.mapped().first && train.size() % stride == 0 &&
+                         datagram.size() <= stride && train.size() + datagram.size() <= 65'000;
       if (!joins) {
         flush();
         stride = datagram.size();
@@ -135,14 +137,16 @@ class Link {
 
  private:
   void send_one(Instant now, const Path& path, ByteView datagram) {
+    const LinkOptions& way = path.is_direct() ? direct : options;
     ++datagrams;
     bytes += datagram.size();
+    if (path.is_direct()) direct_bytes += datagram.size();
     if (tap) tap(datagram);
-    if (options.down || datagram.size() > options.mtu || random_.below(1000) < options.loss_per_mille) return;
-    const int copies = random_.below(1000) < options.duplicate_per_mille ? 2 : 1;
+    if (way.down || datagram.size() > way.mtu || random_.below(1000) < way.loss_per_mille) return;
+    const int copies = random_.below(1000) < way.duplicate_per_mille ? 2 : 1;
     for (int i = 0; i < copies; ++i) {
-      const auto extra = random_.below(static_cast<std::uint64_t>(options.jitter.count()) + 1);
-      queue_.emplace(now + options.delay + Duration(static_cast<Duration::rep>(extra)),
+      const auto extra = random_.below(static_cast<std::uint64_t>(way.jitter.count()) + 1);
+      queue_.emplace(now + way.delay + Duration(static_cast<Duration::rep>(extra)),
                      std::pair(path, to_bytes(datagram)));
     }
   }
@@ -208,7 +212,7 @@ class Pair {
         up(options.seed + 2),
         down(options.seed + 3),
         buffer_(pool_.acquire(BlockClass::Large)) {
-    up.options = down.options = options.link;
+    up.options = down.options = up.direct = down.direct = options.link;
   }
 
   static EndpointConfig config(Role role, const Credentials& credentials, RouteId route, const Limits& limits,

@@ -171,4 +171,11 @@ TlsSession::~TlsSession() {
   if (session_ != nullptr) gnutls_deinit(session_);
 }
 
+std::optional<Digest> TlsSession::export_key(std::string_view label, std::string_view context) const {
+  Digest key{};
+  const int result = gnutls_prf_rfc5705(session_, label.size(), label.data(), context.size(), context.data(),
+                                        key.size(), reinterpret_cast<char*>(key.data()));
+  return result == GNUTLS_E_SUCCESS ? std::optional(key) : std::nullopt;
+}
+
 }  // namespace postern::session

@@ -9,6 +9,8 @@
 #include <ngtcp2/ngtcp2_crypto.h>
 
 #include <memory>
+#include <optional>
+#include <string_view>
 
 #include "session/endpoint.hpp"
 #include "session/packet_protection.hpp"
@@ -49,6 +51,8 @@ class TlsSession {
   ~TlsSession();
 
   [[nodiscard]] gnutls_session_t native() const { return session_; }
+  /// 32 bytes that only both ends of this session know (RFC 8446 §7.5); nothing before the handshake is done.
+  [[nodiscard]] std::optional<Digest> export_key(std::string_view label, std::string_view context) const;
   /// The peer showed another key than the pinned one.
   [[nodiscard]] bool pin_mismatch() const { return binding_.mismatch; }
 

@@ -24,10 +24,15 @@ using StreamId = StrongId<struct StreamTag, std::int64_t>;
 
 inline constexpr StreamId kControlStream{0};
 
-/// Where packets of a session travel. `label` 0 is the relay; direct paths get labels of their own (DESIGN §5.3).
+/// Path::label: through the relay, or straight to the peer.
+inline constexpr std::uint32_t kRelayLabel = 0;
+inline constexpr std::uint32_t kDirectLabel = 1;
+
+/// Where packets of a session travel.
 struct Path {
-  std::uint32_t label = 0;
+  std::uint32_t label = kRelayLabel;
   SocketAddress remote;
+  [[nodiscard]] constexpr bool is_direct() const { return label != kRelayLabel; }
   constexpr auto operator<=>(const Path&) const = default;
 };
 
@@ -66,6 +71,7 @@ enum class DropReason : std::uint8_t {
   SessionLimit,    ///< sessions of one device, or of the process
   Undecryptable,   ///< refused by QUIC
   NoMemory,        ///< the block pool is nearly used up: the peer sends again
+  UnprovenRemote,  ///< for a session of ours, but from an address that no check has proven
   kCount
 };
 
@@ -135,8 +141,20 @@ struct DatagramsReadable {
   SessionId session;
 };
 
+/// The session travels another way now: the client's migration was made, or the connector has seen its client move.
+struct PathChanged {
+  SessionId session;
+  Path path;
+};
+/// At the client: the way that migrate() asked for carried no answer. After an immediate migration the session is still
+/// there; migrate it elsewhere.
+struct PathFailed {
+  SessionId session;
+  Path path;
+};
+
 using Event = std::variant<Established, Closed, StreamOpened, StreamReadable, StreamWritable, StreamReset,
-                           StreamStopped, StreamClosed, DatagramsReadable>;
+                           StreamStopped, StreamClosed, DatagramsReadable, PathChanged, PathFailed>;
 
 // --- datagrams (PROTOCOL.md §4.4) ----------------------------------------------------------------------------------
 
@@ -171,6 +189,12 @@ enum class StreamError : std::uint8_t {
   NotEstablished,
   TooManyStreams,  ///< the peer's limit of open flows is reached: refuse the new flow
   Finished,        ///< our side was finished or reset before
+};
+
+enum class MigrateError : std::uint8_t {
+  UnknownSession,
+  NotReady,  ///< the handshake is not confirmed yet, or this is the connector
+  Blocked,   ///< no unused connection id: later
 };
 
 }  // namespace postern::session

@@ -1,4 +1,5 @@
-// STUN messages (RFC 8489): a checked view, and a builder into the caller's buffer. Only what PROTOCOL.md §3.2 uses.
+// STUN messages (RFC 8489): a checked view, and a builder into the caller's buffer. Only what PROTOCOL.md §3.2 and §4.6
+// use.
 //
 // MESSAGE-INTEGRITY-SHA256 must be the last attribute and whole (32 bytes): then it covers every byte before it, and
 // the length field needs no adjusting. The MAC function is handed in, because keys are no matter of this layer.
@@ -26,6 +27,7 @@ enum class StunType : std::uint16_t {
 };
 
 enum class StunAttribute : std::uint16_t {
+  Username = 0x0006,
   ErrorCode = 0x0009,
   Lifetime = 0x000d,
   Nonce = 0x0015,
@@ -35,6 +37,7 @@ enum class StunAttribute : std::uint16_t {
   Padding = 0x0026,
   BindSeq = 0x00b1,
   RouteIdentifier = 0x00b2,
+  CheckCounter = 0x00b3,
 };
 
 inline constexpr std::uint32_t kStunMagicCookie = 0x2112a442;

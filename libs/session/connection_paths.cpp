@@ -1,0 +1,91 @@
+// How a connection goes from path to path (DESIGN §5.3). Only the client decides; the connector follows the client's
+// choice of destination connection id, once a packet with it has proved to be the client's.
+#include <cstring>
+
+#include "session/connection.hpp"
+
+namespace postern::session {
+
+namespace {
+
+/// A candidate's round trip may be this much above the current one and still be validated first: measurements jitter.
+constexpr Duration kRoundTripSlack = std::chrono::microseconds(500);
+
+}  // namespace
+
+std::uint32_t Connection::label_for(const Path& from, const PacketHeader& header) const {
+  if (context_.config.role == Role::Connector) {
+    // The handshake has one path only.
+    if (header.kind != PacketKind::Short) return 0;
+    return paths_.label_of(header.destination).value_or(paths_.next_label());
+  }
+  if (validating_ && paths_.resolve(*validating_) == from) return *validating_;
+  return label_;
+}
+
+void Connection::handle_heard(std::uint32_t label, const Path& from, const PacketHeader& header) {
+  if (!from.is_direct()) last_relayed_ = last_heard_;
+  if (context_.config.role == Role::Connector) {
+    if (label == paths_.next_label()) paths_.bind(header.destination, paths_.add(from, label_));
+    paths_.handle_heard(label, from);
+  }
+  refresh_path();
+}
+
+void Connection::refresh_path() {
+  if (quic_ == nullptr) return;
+  const std::uint32_t label = SyntheticPath::label_of(*ngtcp2_conn_get_path(quic_));
+  const Path path = paths_.resolve(label).value_or(path_);
+  const bool has_changed = path.is_direct() != path_.is_direct() || (path.is_direct() && path != path_);
+  label_ = label;
+  path_ = path;
+  if (has_changed && state_ == ConnectionState::Established) context_.events.push(PathChanged{session_, path_});
+}
+
+std::expected<void, MigrateError> Connection::migrate(Instant now, const Path& to, std::optional<Duration> round_trip) {
+  if (context_.config.role != Role::Client || !is_established()) return std::unexpected(MigrateError::NotReady);
+  if (to.is_direct()) {
+    (void)paths_.allow(to.remote);
+  } else {
+    paths_.set_relay(to.remote);
+  }
+  refresh_info(now);
+  const std::uint32_t label = paths_.next_label();
+  const SyntheticPath path(label);
+  // The numbers of packets that overtake a slow path's by more than its packets in flight cannot be told on it.
+  const Duration current(static_cast<Duration::rep>(info_.min_rtt));
+  const bool can_validate = round_trip && *round_trip <= current + kRoundTripSlack;
+  const std::uint64_t own = clock_.at(now);
+  const int result = can_validate ? ngtcp2_conn_initiate_migration(quic_, &path.view(), own)
+                                  : ngtcp2_conn_initiate_immediate_migration(quic_, &path.view(), own);
+  if (result == NGTCP2_ERR_INVALID_STATE) return std::unexpected(MigrateError::NotReady);
+  if (result != 0) return std::unexpected(MigrateError::Blocked);
+  paths_.add(to, label_);
+  validating_ = label;
+  refresh_path();
+  return {};
+}
+
+void Connection::handle_validated(const ngtcp2_path& path, ngtcp2_path_validation_result result) {
+  const std::uint32_t label = SyntheticPath::label_of(path);
+  if (validating_ == label) validating_.reset();
+  if (result != NGTCP2_PATH_VALIDATION_RESULT_FAILURE || context_.config.role != Role::Client) return;
+  if (const auto failed = paths_.resolve(label)) context_.events.push(PathFailed{session_, *failed});
+}
+
+std::optional<Transmit> Connection::take_straggler(Instant now, MutableBytes buffer) {
+  const Bytes packet = std::exchange(straggler_, {});
+  const auto path = paths_.resolve(straggler_label_);
+  if (!path) return std::nullopt;
+  std::memcpy(buffer.data(), packet.data(), packet.size());
+  last_sent_ = now;
+  bytes_sent_ += packet.size();
+  return Transmit{*path, ByteView(buffer).first(packet.size()), packet.size(), 0};
+}
+
+std::optional<Digest> Connection::export_key(std::string_view label, std::string_view context) const {
+  if (!is_established()) return std::nullopt;
+  return tls_->export_key(label, context);
+}
+
+}  // namespace postern::session
