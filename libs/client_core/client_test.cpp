@@ -287,11 +287,50 @@ TEST_F(ClientTest, RefusesWhenNoInstanceIsLeft) {
 
 TEST_F(ClientTest, RefusesAtOnceWhatIsCertainlyMissing) {
   bring_up();
-  settle();
   list_nobody();
+  settle();
   (void)world.connect(world.resolve("nginx.home.lan"), 80);
   EXPECT_TRUE(world.run_until([&] { return !world.icmp.empty(); }, 50ms));
   EXPECT_EQ(drops("flow_no_instance"), 1U);
+}
+
+// A connector that is restarted or updated: its next process is another instance.
+TEST_F(ClientTest, HoldsNewFlowsForTheSuccessorOfTheLastInstance) {
+  bring_up();
+  settle();
+  open();
+  connector().refusal = wire::REFUSAL_DRAINING;
+  App& app = world.connect(world.resolve("nginx.home.lan"), 80);
+  world.run_for(500ms);
+  connector().is_dead = true;
+  list_nobody();
+  App& later = world.connect(world.resolve("nginx.home.lan"), 80);
+  world.run_for(1s);
+  EXPECT_FALSE(app.connected);
+  EXPECT_TRUE(world.icmp.empty());
+  world.add_connector();
+  auto update = world.full_update();
+  update.mutable_client_update()->mutable_instances()->DeleteSubrange(0, 1);
+  world.control(update);
+  EXPECT_TRUE(world.run_until([&] { return app.connected && later.connected; }, 1s));
+}
+
+TEST_F(ClientTest, NewFlowsAvoidAnInstanceThatIsDrainedWhileThereIsAnother) {
+  bring_up(2);
+  App& first = open();
+  const bool took_first = connector(0).flows.size() == 1;
+  test::ConnectorSide& used = connector(took_first ? 0 : 1);
+  test::ConnectorSide& other = connector(took_first ? 1 : 0);
+  auto update = world.full_update();
+  update.mutable_client_update()->mutable_instances(took_first ? 0 : 1)->set_draining(true);
+  world.control(update);
+  open();
+  EXPECT_EQ(other.flows.size(), 1U);
+  EXPECT_FALSE(first.kernel.is_reset()) << "what runs goes on";
+  other.is_dead = true;
+  App& third = world.connect(world.resolve("nginx.home.lan"), 80);
+  EXPECT_TRUE(world.run_until([&] { return third.connected; }, 7s)) << "rather a drained one than none";
+  EXPECT_EQ(used.flows.size(), 2U);
 }
 
 TEST_F(ClientTest, HoldsNewFlowsUntilTheConnectorIsBackAfterARestartOfTheController) {

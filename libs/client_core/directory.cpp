@@ -21,11 +21,12 @@ std::optional<Instance> parse_instance(const wire::ConnectorInstance& entry) {
   std::ranges::copy(as_bytes(entry.certificate_digest()), instance.certificate_digest.begin());
   instance.knock = to_bytes(as_bytes(entry.knock()));
   instance.relays.assign(entry.relays().begin(), entry.relays().end());
+  instance.draining = entry.draining();
   return instance;
 }
 
-bool is_same_process(const Instance& a, const Instance& b) {
-  return a.route == b.route && a.certificate_digest == b.certificate_digest;
+bool is_usable_alike(const Instance& a, const Instance& b) {
+  return a.route == b.route && a.certificate_digest == b.certificate_digest && a.draining == b.draining;
 }
 
 }  // namespace
@@ -39,7 +40,8 @@ std::optional<DirectoryChanges> Directory::apply(const wire::ClientUpdate& updat
     if (leases_.erase(model::RemoteNetworkId(id)) > 0) changes.removed_leases.insert(model::RemoteNetworkId(id));
   }
   for (const std::uint64_t id : update.removed_instances()) {
-    if (instances_.erase(model::InstanceId(id)) > 0) changes.removed_instances.insert(model::InstanceId(id));
+    const auto gone = instances_.extract(model::InstanceId(id));
+    if (!gone.empty()) changes.removed_instances[gone.key()] = gone.mapped().remote_network;
   }
   for (const auto& entry : update.resources()) upsert(entry, changes);
   for (const auto& entry : update.leases()) upsert(entry, changes);
@@ -94,7 +96,7 @@ void Directory::drop_missing(const wire::ClientUpdate& full, DirectoryChanges& c
   });
   std::erase_if(instances_, [&](const auto& entry) {
     const bool is_gone = !instances.contains(entry.first.value);
-    if (is_gone) changes.removed_instances.insert(entry.first);
+    if (is_gone) changes.removed_instances[entry.first] = entry.second.remote_network;
     return is_gone;
   });
 }
@@ -135,7 +137,7 @@ void Directory::upsert(const wire::ConnectorInstance& entry, DirectoryChanges& c
     ++malformed_;
     return;
   }
-  if (held == nullptr || !is_same_process(*held, *instance)) changes.changed_instances.insert(instance->id);
+  if (held == nullptr || !is_usable_alike(*held, *instance)) changes.changed_instances.insert(instance->id);
   instances_.insert_or_assign(instance->id, std::move(*instance));
 }
 

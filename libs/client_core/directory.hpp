@@ -26,6 +26,7 @@ struct Instance {
   Digest certificate_digest{};
   Bytes knock;
   std::vector<std::string> relays;
+  bool draining = false;  ///< new flows go to others, if there are any
 };
 
 struct Lease {
@@ -41,8 +42,8 @@ struct DirectoryChanges {
   std::set<model::ResourceId> removed_resources;  ///< also those whose address or ports changed
   std::set<model::RemoteNetworkId> new_leases;
   std::set<model::RemoteNetworkId> removed_leases;
-  std::set<model::InstanceId> changed_instances;  ///< added, or with other keys or route
-  std::set<model::InstanceId> removed_instances;
+  std::set<model::InstanceId> changed_instances;  ///< added, or with other keys or route, or other use for new flows
+  std::map<model::InstanceId, model::RemoteNetworkId> removed_instances;
 };
 
 class Directory {

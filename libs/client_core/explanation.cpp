@@ -259,13 +259,14 @@ class Client::Explainer {
   [[nodiscard]] std::string why(const Peers::Candidate& candidate, const Peer* peer, bool chosen) const {
     switch (candidate.fitness) {
       case Peers::Fitness::Unfit:
+        if (peer->leaving) return "it stops, and takes no new connections";
         return "the last attempt failed (" + peer->failure + "), the next is in " +
                seconds_text(peer->retry_after - now_);
       case Peers::Fitness::Suspect:
         return "it does not answer at the moment";
       case Peers::Fitness::Draining:
-        return peer->draining ? "it is about to end, and takes new connections only if no other can"
-                              : "the controller does not list it at the moment";
+        return peer == nullptr || peer->listed ? "an admin drains it: new connections go there only if no other can"
+                                               : "the controller does not list it at the moment";
       case Peers::Fitness::Good:
         break;
     }
@@ -282,7 +283,9 @@ class Client::Explainer {
     out_.refusal = missing;
     std::string reason = has_relay ? no_instance(resource) : no_relay();
     // As Flows::place() does.
-    if (!client_.plane_ || !client_.is_unsettled(now_)) return end(ExplainVerdict::Refused, std::move(reason));
+    const bool is_held = client_.plane_ && (client_.is_unsettled(now_) ||
+                                            client_.plane_->peers.awaits_successor(now_, resource.remote_network));
+    if (!is_held) return end(ExplainVerdict::Refused, std::move(reason));
     end(ExplainVerdict::Held, std::move(reason) + "; a connection made now would wait some seconds for it");
   }
 

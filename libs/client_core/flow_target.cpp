@@ -25,8 +25,9 @@ FlowVerdict verdict_for(wire::RefusalReason reason) {
     case wire::REFUSAL_TIMED_OUT:
       return {false, FlowRefusal::TargetSilent, tcp::Refusal::Silence, false};
     case wire::REFUSAL_RESOURCES:
-    case wire::REFUSAL_DRAINING:
       return {false, FlowRefusal::TooManyFlows, tcp::Refusal::Reset, true};
+    case wire::REFUSAL_DRAINING:
+      return {false, FlowRefusal::NoInstance, tcp::Refusal::HostUnreachable, true, true};
     default:
       return {false, FlowRefusal::RefusedByConnector, tcp::Refusal::AdminProhibited, false};
   }

@@ -72,6 +72,7 @@ struct FlowVerdict {
   FlowRefusal refusal = FlowRefusal::RefusedByConnector;
   tcp::Refusal answer = tcp::Refusal::AdminProhibited;
   bool try_elsewhere = false;  ///< this instance is full or ends; another one may take the flow
+  bool leaving = false;        ///< it ends
 };
 /// Nothing for a message that is no FlowReply.
 [[nodiscard]] std::optional<FlowVerdict> parse_flow_reply(ByteView message);

@@ -55,7 +55,7 @@ void Flows::start(Instant now, tcp::FlowId id, ApplicationSide& side, std::expec
 void Flows::place(Instant now, Flow& flow) {
   const auto instance = parts_.peers.choose(now, flow.target.remote_network, flow.tried);
   if (!instance) {
-    if (unsettled_) return hold(now, flow);
+    if (unsettled_ || parts_.peers.awaits_successor(now, flow.target.remote_network)) return hold(now, flow);
     return refuse(now, flow, what_is_missing());
   }
   flow.stage = Stage::Waiting;
@@ -254,6 +254,11 @@ bool Flows::read_reply(Instant now, Flow& flow, Slice& slice) {
   const auto verdict = taken ? parse_flow_reply(flow.reply.message()) : std::nullopt;
   if (!verdict) {
     abort(now, flow, kResetByApplication);
+    return false;
+  }
+  if (verdict->leaving) {
+    parts_.peers.note_leaving(now, flow.instance);
+    retry_elsewhere(now, flow);
     return false;
   }
   if (verdict->try_elsewhere && parts_.peers.has_other(now, flow.target.remote_network, flow.instance, flow.tried)) {

@@ -45,7 +45,8 @@ std::string_view state_word(const Peer& peer) {
     case PeerStage::Ready:
       break;
   }
-  return peer.draining ? "draining" : "ready";
+  if (peer.leaving) return "leaving";
+  return peer.instance.draining ? "draining" : "ready";
 }
 
 Peers::Peers(PeersConfig config, const Directory& directory, session::Endpoint& sessions, BlockPool& pool)
@@ -94,10 +95,14 @@ std::vector<model::InstanceId> Peers::candidates(model::RemoteNetworkId network)
 
 Peers::Fitness Peers::fitness(Instant now, model::InstanceId id) const {
   const Peer* peer = find(id);
-  if (peer == nullptr) return Fitness::Good;
-  if (peer->stage == PeerStage::Down) return now >= peer->retry_after ? Fitness::Good : Fitness::Unfit;
+  const Instance* instance = directory_.find_instance(id);
+  const bool is_draining = instance != nullptr && instance->draining;
+  if (peer == nullptr) return is_draining ? Fitness::Draining : Fitness::Good;
+  if (peer->leaving) return Fitness::Unfit;
+  const bool is_down = peer->stage == PeerStage::Down;
+  if (is_down && now < peer->retry_after) return Fitness::Unfit;
   if (peer->suspect) return Fitness::Suspect;
-  return peer->draining || !peer->listed ? Fitness::Draining : Fitness::Good;
+  return is_draining || (!is_down && !peer->listed) ? Fitness::Draining : Fitness::Good;
 }
 
 std::vector<Peers::Candidate> Peers::rank(Instant now, model::RemoteNetworkId network,
@@ -156,6 +161,18 @@ bool Peers::has_other(Instant now, model::RemoteNetworkId network, model::Instan
   });
 }
 
+void Peers::note_leaving(Instant now, model::InstanceId id) {
+  const auto found = peers_.find(id);
+  if (found == peers_.end()) return;
+  found->second.leaving = true;
+  left_[found->second.instance.remote_network] = now;
+}
+
+bool Peers::awaits_successor(Instant now, model::RemoteNetworkId network) const {
+  const auto found = left_.find(network);
+  return found != left_.end() && now - found->second < config_.successor_time;
+}
+
 bool Peers::connect(Instant now, Peer& peer) {
   const session::ConnectRequest request{{0, relay_.value_or(SocketAddress{})},
                                         peer.instance.route,
@@ -173,7 +190,7 @@ bool Peers::connect(Instant now, Peer& peer) {
   by_session_[*session] = peer.instance.id;
   peer.stage = PeerStage::Handshaking;
   peer.since = peer.heard = now;
-  peer.suspect = peer.draining = false;
+  peer.suspect = peer.leaving = false;
   peer.listed = true;
   peer.unanswered_since.reset();
   peer.control = wire::LengthPrefixedReader{wire::kSessionMessageMax};
@@ -226,7 +243,9 @@ void Peers::forget_if_useless(model::InstanceId id) {
 // --- the controller's news -----------------------------------------------------------------------------------------
 
 void Peers::handle_changes(Instant now, const DirectoryChanges& changes, bool unsettled) {
-  for (const model::InstanceId id : changes.removed_instances) {
+  std::erase_if(left_, [&](const auto& entry) { return now - entry.second >= config_.successor_time; });
+  for (const auto& [id, network] : changes.removed_instances) {
+    left_[network] = now;
     const auto found = peers_.find(id);
     if (found == peers_.end()) continue;
     found->second.listed = false;
@@ -363,8 +382,7 @@ void Peers::handle_message(Instant now, Peer& peer, const wire::SessionMessage& 
       return send(now, peer, pong);
     }
     case wire::SessionMessage::kDrain:
-      peer.draining = true;
-      return;
+      return note_leaving(now, peer.instance.id);
     case wire::SessionMessage::kPong:
       return;
     default:

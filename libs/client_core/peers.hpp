@@ -30,12 +30,14 @@ struct PeersConfig {
   Digest device{};       ///< digest of our own key: seeds the choice of instances
   std::string software;  ///< for Hello
   Duration ready_deadline = std::chrono::seconds(3);
-  Duration silence_max = std::chrono::seconds(3);
+  Duration silence_max = std::chrono::milliseconds(2500);
   /// Of an instance that is not listed any more.
   Duration gone_silence = std::chrono::seconds(5);
   /// The same while unsettled: a server that has just started again lists nobody at first, and its relay knows nobody.
   /// Connectors get this long to come back.
   Duration gone_silence_unsettled = std::chrono::seconds(12);
+  /// So long the successor of a network's last instance is waited for: a process that is restarted or updated.
+  Duration successor_time = std::chrono::seconds(6);
   Duration busy_ping = std::chrono::seconds(1);
   Duration quiet_ping = std::chrono::seconds(15);
   Duration retry_min = std::chrono::milliseconds(500);
@@ -52,7 +54,7 @@ struct PeerLost {
   model::InstanceId instance;
   std::string reason;
 };
-/// Nothing was heard for three seconds although it should have answered.
+/// Nothing was heard for silence_max although it should have answered.
 struct PeerSuspect {
   model::InstanceId instance;
 };
@@ -75,7 +77,7 @@ struct Peer {
   Duration backoff{};
   std::string failure;  ///< why the last attempt failed, one phrase for people
   bool suspect = false;
-  bool draining = false;
+  bool leaving = false;     ///< it said that it stops soon, and refuses new flows
   bool listed = true;       ///< the controller still lists it
   Duration gone_silence{};  ///< while not listed: how long it may be silent
   std::uint32_t flows = 0;  ///< open or waiting, counted by the owner
@@ -86,7 +88,7 @@ struct Peer {
   wire::LengthPrefixedReader control{wire::kSessionMessageMax};
 };
 
-/// "connecting", "ready", "draining", "suspect", "down".
+/// "connecting", "ready", "draining", "leaving", "suspect", "down".
 [[nodiscard]] std::string_view state_word(const Peer& peer);
 
 enum class PeerDrop : std::uint8_t { MalformedMessage, UnknownMessage, HelloRefused, kCount };
@@ -115,6 +117,10 @@ class Peers {
   /// Whether choose() would give another one that can be used at once or connected to.
   [[nodiscard]] bool has_other(Instant now, model::RemoteNetworkId network, model::InstanceId than,
                                std::span<const model::InstanceId> tried) const;
+  /// True for some seconds after the network's last usable instance has left: another one may be starting.
+  [[nodiscard]] bool awaits_successor(Instant now, model::RemoteNetworkId network) const;
+  /// It refused a flow because it stops soon.
+  void note_leaving(Instant now, model::InstanceId id);
   [[nodiscard]] bool has_relay() const { return relay_.has_value(); }
   [[nodiscard]] const Peer* find(model::InstanceId id) const;
   [[nodiscard]] const Peer* find(session::SessionId id) const;
@@ -172,6 +178,7 @@ class Peers {
   std::optional<SocketAddress> relay_;
   std::map<model::InstanceId, Peer> peers_;
   std::map<session::SessionId, model::InstanceId> by_session_;
+  std::map<model::RemoteNetworkId, Instant> left_;  ///< when its last instance that was seen leaving did so
   std::deque<PeerEvent> events_;
   std::optional<Instant> next_tick_;
   std::array<std::uint64_t, static_cast<std::size_t>(PeerDrop::kCount)> drops_{};

@@ -56,6 +56,7 @@ struct Agent {
   Bytes proposed_route;
   RouteId route;
   std::vector<std::string> relays;  ///< where it says it is bound
+  std::uint32_t flows = 0;          ///< of a connector, as of its last heartbeat
   std::variant<std::monostate, ClientSide, ConnectorSide, RelaySide> side;
   std::optional<Instant> flush_at;  ///< something changed; an update goes out then
   std::optional<WallTime> ticket_renew_at;

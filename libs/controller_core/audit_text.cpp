@@ -78,6 +78,7 @@ std::string audit_text(const InstanceRecord& record) {
       .add("token_generation", record.token_generation)
       .add("hostname", record.hostname)
       .add("key_digest", digest_text(record.public_key))
+      .add("draining", record.draining)
       .text();
 }
 

@@ -10,6 +10,11 @@ namespace postern::controller {
 
 namespace {
 
+bool is_draining(const ClientView::Sources& sources, model::InstanceId id) {
+  const InstanceRecord* record = sources.terms.model.instance(id);
+  return record != nullptr && record->draining;
+}
+
 wire::ConnectorInstance instance_message(const ClientView::Sources& sources, const LiveInstance& live,
                                          WallTime knock_expires_at) {
   wire::ConnectorInstance message;
@@ -25,6 +30,7 @@ wire::ConnectorInstance instance_message(const ClientView::Sources& sources, con
                               to_unix_seconds(knock_expires_at)};
   message.set_knock(std::string(as_text(identity::make_knock(knock, live.knock_key))));
   for (const std::string& relay : live.relays) message.add_relays(relay);
+  message.set_draining(is_draining(sources, live.id));
   return message;
 }
 
@@ -93,7 +99,7 @@ void ClientView::refresh_instances(const Sources& sources, wire::ClientUpdate& u
   for (const auto& [remote_network, lease] : leases_) {
     for (const auto& [id, live] : sources.instances.of(remote_network)) {
       // A knock lives as long as the lease: who may not come in must not even be answered.
-      ShownInstance shown{live.route, live.relays, lease.expires_at};
+      ShownInstance shown{live.route, live.relays, lease.expires_at, is_draining(sources, id)};
       const auto sent = instances_.find(id);
       if (sent == instances_.end() || sent->second != shown) {
         *update.add_instances() = instance_message(sources, live, lease.expires_at);

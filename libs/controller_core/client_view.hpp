@@ -32,6 +32,7 @@ class ClientView {
     RouteId route;
     std::vector<std::string> relays;
     WallTime knock_expires_at;
+    bool draining = false;
     bool operator==(const ShownInstance&) const = default;
   };
   using Wanted = std::map<model::RemoteNetworkId, std::set<model::ResourceId>>;

@@ -147,8 +147,10 @@ void ControlChannel::heartbeat(Agent& agent, const wire::Heartbeat& message) {
       return deny(agent.number, 403, "the certificate is not that of the enrolled key");
     }
     if (digest.empty()) ++counts_.ignored_messages;
-    show_instance(agent, digest.empty() ? std::vector<std::string>{}
-                                        : std::vector<std::string>(message.relays().begin(), message.relays().end()));
+    agent.flows = message.flows();
+    const bool is_shown = !digest.empty() && !message.leaving();
+    show_instance(agent, is_shown ? std::vector<std::string>(message.relays().begin(), message.relays().end())
+                                  : std::vector<std::string>{});
   } else {
     agent.relays.assign(message.relays().begin(), message.relays().end());
     std::erase_if(agent.relays, [&](const std::string& name) { return !relays_.knows(name); });

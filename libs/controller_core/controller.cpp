@@ -182,7 +182,7 @@ std::vector<AgentStatus> Controller::agents() const {
   std::vector<AgentStatus> result;
   for (const auto& [number, agent] : impl_->channel.agents().all()) {
     if (agent.state != AgentState::Authenticated) continue;
-    AgentStatus status{0, agent.role, agent.address, agent.connected_at, agent.relays, agent.software, {}};
+    AgentStatus status{0, agent.role, agent.address, agent.connected_at, agent.relays, agent.software, agent.flows, {}};
     if (const auto* client = agent.client()) status.id = client->device.value;
     if (const auto* connector = agent.connector()) status.id = connector->instance.value;
     if (const auto* relay = agent.relay()) {

@@ -76,6 +76,13 @@ struct UpdateConnector {
   std::string connector;
   std::optional<std::uint32_t> instances_max;
 };
+/// New flows go to other instances, if there are any; those that run go on. Without an instance: all that have
+/// enrolled.
+struct DrainConnector {
+  std::string connector;
+  std::optional<model::InstanceId> instance;
+  bool draining = true;  ///< false: they take new flows again
+};
 /// The result carries the pair, once. Regenerating cuts off everything that used the old pair.
 struct GenerateConnectorTokens {
   std::string connector;
@@ -134,11 +141,11 @@ struct DeleteRelay {
   std::string relay;
 };
 
-using Command =
-    std::variant<CreateUser, SetPassword, SetUserState, DeleteUser, CreateGroup, DeleteGroup, AddToGroup,
-                 RemoveFromGroup, CreateRemoteNetwork, DeleteRemoteNetwork, CreateConnector, UpdateConnector,
-                 DeleteConnector, GenerateConnectorTokens, CreateResource, UpdateResource, DeleteResource, GrantAccess,
-                 RevokeAccess, EnrolDevice, DeleteDevice, CreateRelay, UpdateRelay, GenerateRelayToken, DeleteRelay>;
+using Command = std::variant<CreateUser, SetPassword, SetUserState, DeleteUser, CreateGroup, DeleteGroup, AddToGroup,
+                             RemoveFromGroup, CreateRemoteNetwork, DeleteRemoteNetwork, CreateConnector,
+                             UpdateConnector, DrainConnector, DeleteConnector, GenerateConnectorTokens, CreateResource,
+                             UpdateResource, DeleteResource, GrantAccess, RevokeAccess, EnrolDevice, DeleteDevice,
+                             CreateRelay, UpdateRelay, GenerateRelayToken, DeleteRelay>;
 
 struct CommandError {
   enum class Kind : std::uint8_t { NotFound, AlreadyExists, Invalid, Conflict };
@@ -233,6 +240,7 @@ struct AgentStatus {
   WallTime connected_at;
   std::vector<std::string> relays;
   std::string software;
+  std::uint32_t flows = 0;   ///< connectors: open ones, as of the last heartbeat
   wire::RelayReport report;  ///< relays: the last one
 };
 

@@ -73,6 +73,7 @@ struct InstanceRecord {
   Bytes public_key;  ///< DER SPKI
   std::string hostname;
   WallTime enrolled_at;
+  bool draining = false;  ///< new flows go to other instances, if there are any
   bool operator==(const InstanceRecord&) const = default;
 };
 struct DeviceRecord {

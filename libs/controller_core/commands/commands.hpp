@@ -22,6 +22,7 @@ using PlanResult = std::expected<CommandResult, CommandError>;
 [[nodiscard]] PlanResult plan_command(Plan& plan, const DeleteRemoteNetwork& command);
 [[nodiscard]] PlanResult plan_command(Plan& plan, const CreateConnector& command);
 [[nodiscard]] PlanResult plan_command(Plan& plan, const UpdateConnector& command);
+[[nodiscard]] PlanResult plan_command(Plan& plan, const DrainConnector& command);
 [[nodiscard]] PlanResult plan_command(Plan& plan, const DeleteConnector& command);
 [[nodiscard]] PlanResult plan_command(Plan& plan, const GenerateConnectorTokens& command);
 [[nodiscard]] PlanResult plan_command(Plan& plan, const CreateResource& command);

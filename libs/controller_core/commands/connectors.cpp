@@ -64,6 +64,26 @@ PlanResult plan_command(Plan& plan, const UpdateConnector& command) {
   return plan.finish(connector.id.value);
 }
 
+PlanResult plan_command(Plan& plan, const DrainConnector& command) {
+  const auto found = find_connector(plan.model(), command.connector);
+  if (!found) return std::unexpected(found.error());
+  const auto& all = plan.model().instances_of((*found)->id);
+  if (command.instance && !all.contains(*command.instance)) {
+    return refuse(CommandError::Kind::NotFound,
+                  "the connector " + (*found)->name + " has no instance " + std::to_string(command.instance->value));
+  }
+  for (const model::InstanceId id : all) {
+    if (command.instance && id != *command.instance) continue;
+    InstanceRecord instance = *plan.model().instance(id);
+    const std::string before = audit_text(instance);
+    if (std::exchange(instance.draining, command.draining) == command.draining) continue;
+    const std::string action = command.draining ? "instance.drain" : "instance.resume";
+    plan.audit(action, subject("instance", id.value), before, audit_text(instance));
+    plan.upsert(instance);
+  }
+  return plan.finish((*found)->id.value);
+}
+
 PlanResult plan_command(Plan& plan, const DeleteConnector& command) {
   const auto found = find_connector(plan.model(), command.connector);
   if (!found) return std::unexpected(found.error());

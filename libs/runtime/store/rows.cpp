@@ -46,9 +46,9 @@ class Writer {
   }
   void operator()(const InstanceRecord& r) {
     db_.run(
-        "INSERT INTO instance VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (network_id, id) DO UPDATE SET "
-        "connector_id = ?3, token_generation = ?4, public_key = ?5, hostname = ?6, enrolled_at = ?7",
-        network_, r.id, r.connector, r.token_generation, r.public_key, r.hostname, r.enrolled_at);
+        "INSERT INTO instance VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (network_id, id) DO UPDATE SET "
+        "connector_id = ?3, token_generation = ?4, public_key = ?5, hostname = ?6, enrolled_at = ?7, draining = ?8",
+        network_, r.id, r.connector, r.token_generation, r.public_key, r.hostname, r.enrolled_at, r.draining);
   }
   void operator()(const DeviceRecord& r) {
     db_.run(
@@ -226,11 +226,11 @@ void read_connectors(Database& db, model::NetworkId network, std::vector<Record>
       },
       network);
   db.query(
-      "SELECT id, connector_id, token_generation, public_key, hostname, enrolled_at FROM instance "
+      "SELECT id, connector_id, token_generation, public_key, hostname, enrolled_at, draining FROM instance "
       "WHERE network_id = ?1 ORDER BY id",
       [&](const Row& row) {
         out.emplace_back(InstanceRecord{row.id<model::InstanceId>(0), row.id<model::ConnectorId>(1), row.u64(2),
-                                        row.blob(3), row.text(4), row.time(5)});
+                                        row.blob(3), row.text(4), row.time(5), row.i64(6) != 0});
       },
       network);
 }

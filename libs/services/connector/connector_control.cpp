@@ -177,6 +177,8 @@ void ConnectorService::send_heartbeat(Instant now) {
   wire::Heartbeat& heartbeat = *message.mutable_heartbeat();
   heartbeat.set_certificate_digest(std::string(as_text(key_.public_key().digest())));
   heartbeat.set_sent_at(to_nanoseconds(now));
+  heartbeat.set_leaving(stop_at_.has_value());
+  heartbeat.set_flows(static_cast<std::uint32_t>(core_.flows().size()));
   for (const std::string& name : relays_.bound_names(now)) heartbeat.add_relays(name);
   control_->send(message);
 }

@@ -13,7 +13,6 @@ namespace {
 /// What may be in flight in all: unread, unwritten and unacknowledged bytes. Mapped as needed, given back when idle.
 constexpr std::size_t kPoolMax = 512U << 20;
 constexpr Duration kHeartbeat = std::chrono::seconds(10);
-constexpr Duration kStopPatience = std::chrono::seconds(3);
 /// Descriptors that are not flows: sockets of our own, resolver, control channel, health.
 constexpr std::uint64_t kOwnDescriptors = 128;
 
@@ -218,7 +217,8 @@ void ConnectorService::stop() {
   }
   log_.info("Stopping", {{"flows", core_.flows().size()}});
   core_.drain(now);
-  stop_at_ = now + kStopPatience;
+  if (control_up_) send_heartbeat(now);  // nobody is sent here any more
+  stop_at_ = now + settings_.stop_patience;
 }
 
 void ConnectorService::stop_when_done(Instant now) {

@@ -122,6 +122,13 @@ std::vector<Option> run_options() {
        .sentence = "Labels that the console shows for this connector.",
        .kind = ValueKind::Map,
        .environment = {"POSTERN_LABEL_*", "TWINGATE_LABEL_*"}},
+      {.name = "stop-patience",
+       .sentence = "Seconds that a stop waits for running connections to end; new ones go elsewhere meanwhile.",
+       .kind = ValueKind::Integer,
+       .value_name = "SECONDS",
+       .default_value = "3",
+       .environment = {"POSTERN_STOP_PATIENCE"},
+       .maximum = 86'400},
       {.name = "metrics-port",
        .sentence = "Port on 127.0.0.1 and ::1 that answers GET /metrics; 0 switches it off.",
        .kind = ValueKind::Integer,
@@ -307,6 +314,7 @@ std::expected<ConnectorSettings, Failure> make_settings(const config::Settings& 
   settings.health_port = static_cast<std::uint16_t>(values.integer("health-port"));
   settings.metrics_port = static_cast<std::uint16_t>(values.integer("metrics-port"));
   settings.api_endpoint = values.text("api-endpoint");
+  settings.stop_patience = std::chrono::seconds(values.integer("stop-patience"));
   return settings;
 }
 

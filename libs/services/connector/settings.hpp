@@ -43,6 +43,7 @@ struct ConnectorSettings {
   std::uint16_t health_port = 9999;  ///< 0: none
   std::uint16_t metrics_port = 0;    ///< 0: none
   std::string api_endpoint;          ///< unix socket of the health command
+  Duration stop_patience = std::chrono::seconds(3);
 };
 
 [[nodiscard]] std::expected<ConnectorSettings, Failure> make_settings(const config::Settings& values);

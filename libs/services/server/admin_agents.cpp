@@ -29,7 +29,8 @@ struct InstanceView {
 
   [[nodiscard]] const char* state() const {
     if (!agent) return "offline";
-    return agent->relays.empty() ? "no relay" : "online";
+    if (agent->relays.empty()) return "no relay";
+    return record.draining ? "draining" : "online";
   }
 };
 
@@ -49,8 +50,12 @@ json instance_json(const InstanceView& view) {
   json instance{{"id", std::to_string(view.record.id.value)},
                 {"host", view.record.hostname},
                 {"state", view.state()},
+                {"draining", view.record.draining},
                 {"enrolled_at", iso_time(view.record.enrolled_at)}};
-  if (view.agent) instance.update(json_of(*view.agent, view.record.hostname));
+  if (view.agent) {
+    instance.update(json_of(*view.agent, view.record.hostname));
+    instance["flows"] = view.agent->flows;
+  }
   return instance;
 }
 
@@ -133,13 +138,13 @@ AdminResult show_connector(const AdminContext& context, const AdminRequest& requ
     if (connector.name != wanted && std::to_string(connector.id.value) != wanted) continue;
     const auto views = instances_of(controller, connector.id);
     const std::size_t running = count_running(views);
-    Rows rows{{"INSTANCE", "HOST", "STATE", "SINCE", "RELAYS", "ADDRESS", "SOFTWARE"}};
+    Rows rows{{"INSTANCE", "HOST", "STATE", "FLOWS", "SINCE", "RELAYS", "ADDRESS", "SOFTWARE"}};
     for (const InstanceView& view : views) {
       const auto& agent = view.agent;
-      rows.push_back({std::to_string(view.record.id.value), view.record.hostname, view.state(),
-                      iso_time(agent ? agent->connected_at : view.record.enrolled_at),
-                      agent ? comma_separated(agent->relays) : "", agent ? agent->address : "",
-                      agent ? agent->software : ""});
+      rows.push_back(
+          {std::to_string(view.record.id.value), view.record.hostname, view.state(),
+           agent ? std::to_string(agent->flows) : "", iso_time(agent ? agent->connected_at : view.record.enrolled_at),
+           agent ? comma_separated(agent->relays) : "", agent ? agent->address : "", agent ? agent->software : ""});
     }
     const std::string text = "Connector       " + connector.name + "\nRemote network  " +
                              names.of(connector.remote_network) + "\nState           " + state_of(connector, running) +

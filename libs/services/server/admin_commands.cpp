@@ -44,6 +44,14 @@ CommandResultOr update_connector(const AdminRequest& request) {
   return UpdateConnector{request.argument(0), static_cast<std::uint32_t>(number_option(request, "max-instances", 0))};
 }
 
+CommandResultOr drain_connector(const AdminRequest& request, bool draining) {
+  DrainConnector drain{request.argument(0), {}, draining};
+  if (request.has("instance")) {
+    drain.instance = model::InstanceId(static_cast<std::uint64_t>(number_option(request, "instance", 0)));
+  }
+  return drain;
+}
+
 using R = AdminRequest;
 using S = std::string;
 
@@ -105,6 +113,13 @@ VerbTable verbs_of_networks() {
         "The connector %1 was added. Make its tokens: postern-server admin connector tokens '%1'"}},
       {"connector update",
        {[](const R& r, const S&) -> CommandResultOr { return update_connector(r); }, "The connector %1 was changed."}},
+      {"connector drain",
+       {[](const R& r, const S&) -> CommandResultOr { return drain_connector(r, true); },
+        "New connections avoid what drains of %1; those that run go on. To see how many are left: "
+        "postern-server admin connector show '%1'"}},
+      {"connector resume",
+       {[](const R& r, const S&) -> CommandResultOr { return drain_connector(r, false); },
+        "%1 takes new connections again."}},
       {"connector delete",
        {[](const R& r, const S&) -> CommandResultOr { return DeleteConnector{r.argument(0)}; },
         "The connector %1 was deleted."}},

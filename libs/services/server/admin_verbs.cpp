@@ -97,6 +97,12 @@ std::vector<Command> remote_network_verbs() {
 }
 
 std::vector<Command> connector_verbs() {
+  const Option instance{.name = "instance",
+                        .sentence = "Only this process of it, as `connector show` names it.",
+                        .kind = ValueKind::Integer,
+                        .value_name = "ID",
+                        .minimum = 1,
+                        .maximum = INT64_MAX};
   return {{.name = "connector add",
            .sentence = "Adds a connector.",
            .options = {to_remote_network()},
@@ -114,6 +120,14 @@ std::vector<Command> connector_verbs() {
                         .value_name = "N",
                         .minimum = 1,
                         .maximum = controller::kInstancesPerConnectorMax}},
+           .arguments = {kConnector}},
+          {.name = "connector drain",
+           .sentence = "New connections avoid its running processes where others can take them; those that run go on.",
+           .options = {instance},
+           .arguments = {kConnector}},
+          {.name = "connector resume",
+           .sentence = "Ends a drain: its processes take new connections again.",
+           .options = {instance},
            .arguments = {kConnector}},
           {.name = "connector delete",
            .sentence = "Deletes a connector; it is cut off at once.",
