@@ -120,6 +120,8 @@ def test_a_drained_process_keeps_its_connections_and_gets_no_new_ones_until_it_i
     shown = {each["id"]: each for each in two.admin("connector", "show", CONNECTOR_NAME)["instances"]}
     drained: dict[str, Any] = shown[_id_of_drained(shown)]
     assert drained["draining"] and drained["state"] == "draining"
+    known = lambda: "draining" in {each["state"] for each in two.status()["sessions"]}  # noqa: E731
+    await_true("the laptop knows", known, SEEN_SECONDS)
     other = LiveShell(two)
     request.addfinalizer(other.close)
     assert other.echoes("on the other one")
