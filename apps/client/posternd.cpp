@@ -11,6 +11,7 @@
 #include "services/client/daemon.hpp"
 #include "services/client/daemon_options.hpp"
 #include "services/client/environment.hpp"
+#include "services/client/proxy/proxy_options.hpp"
 
 namespace {
 
@@ -60,11 +61,19 @@ int main(int argc, char** argv) {
   if (settings->enabled("restore")) return restore(settings->text("state"));
   const auto level = runtime::parse_log_level(settings->text("log-level"));
   if (!level) return fail(ExitCode::Usage, "--log-level: \"" + settings->text("log-level") + "\" is no level");
+  std::optional<SocketAddress> proxy;
+  if (!settings->text("proxy").empty()) {
+    const auto address = client::parse_proxy_address(settings->text("proxy"));
+    if (!address) return fail(address.error().code, address.error().text);
+    proxy = *address;
+  }
+  const auto or_empty = [&](const char* option) {
+    return settings->text(option) == "none" ? std::string() : settings->text(option);
+  };
   runtime::use_one_heap();
   client::DaemonConfig config{
-      settings->text("state"), settings->text("socket"),
-      settings->text("tun"),   settings->text("resolv-conf") == "none" ? "" : settings->text("resolv-conf"),
-      config::version(),       {.level = *level}};
+      settings->text("state"), settings->text("socket"), or_empty("tun"), or_empty("resolv-conf"),
+      config::version(),       {.level = *level},        proxy,           settings->text("proxy-password-file")};
   client::Daemon daemon(std::move(config));
   const auto ended = daemon.run();
   return ended ? config::to_status(ExitCode::Ok) : fail(ended.error().code, ended.error().text);

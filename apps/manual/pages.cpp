@@ -82,6 +82,8 @@ Manual daemon(const std::string& date) {
            "machine stays as it is. It needs CAP_NET_ADMIN and /dev/net/tun.",
            "Each change to the host's DNS is written to a journal before it is made. When the daemon ends, also by "
            "SIGKILL, a watchdog process undoes the changes; posternd --restore does the same by hand.",
+           "With --tun none it needs no right at all, changes nothing on the host, and is reached by --proxy only; "
+           "postern proxy runs it so.",
            "Everybody on the machine may ask it, with postern(1); root and the members of the group postern may also "
            "change what it does."},
       .files = {{"/etc/postern/client.toml", "Configuration."},
@@ -96,11 +98,16 @@ Manual cli(const std::string& date) {
       .date = date,
       .description = {"Asks and steers the client daemon, posternd(8), of this machine. Everybody may ask; signing in "
                       "and out, connecting and disconnecting are for root and the members of the group postern."},
-      .files = {{"/run/postern/posternd.sock", "The daemon's socket."}},
-      .examples = {{"Sign in with the enrolment URL that the server's administrator gave you:",
-                    "postern login 'https://203.0.113.10/#ca=DIGEST'"},
-                   {"Which resources may I reach?", "postern resources"},
-                   {"Why do I reach something, or not?", "postern explain proxmox.home:8006"}}};
+      .files = {{"/run/postern/posternd.sock", "The daemon's socket."},
+                {"$XDG_RUNTIME_DIR/postern/posternd.sock", "That of your own postern proxy, which is asked first."},
+                {"$XDG_STATE_HOME/postern", "Device key and sign-in of postern proxy."}},
+      .examples = {
+          {"Sign in with the enrolment URL that the server's administrator gave you:",
+           "postern login 'https://203.0.113.10/#ca=DIGEST'"},
+          {"Which resources may I reach?", "postern resources"},
+          {"Why do I reach something, or not?", "postern explain proxmox.home:8006"},
+          {"A SOCKS5 and HTTP proxy, without rights on the machine:", "postern proxy"},
+          {"ssh through Postern, without a network device:", "ssh -o ProxyCommand='postern nc %h %p' ssh.home.lan"}}};
 }
 
 Page page(const config::Program& program, Manual manual) {

@@ -81,6 +81,14 @@ struct HostStatus {
   std::vector<std::string> missing_routes;  ///< wanted, but not there
 };
 
+/// The local SOCKS5 and HTTP port.
+struct ProxyStatus {
+  std::string address;
+  std::uint64_t streams = 0;   ///< open now, those of `postern nc` too
+  std::uint64_t accepted = 0;  ///< connections since the start
+  std::uint64_t refused = 0;   ///< of other users, over a bound, or without sense
+};
+
 /// Where this device is enrolled; nothing here is secret.
 struct ServerStatus {
   std::string host;
@@ -100,6 +108,8 @@ struct ClientStatus {
   std::vector<SessionStatus> sessions;
   std::optional<HostStatus> host;  ///< while connected
   std::optional<ServerStatus> server;
+  std::optional<ProxyStatus> proxy;
+  bool has_tun = true;             ///< false: the daemon was told to make none
   std::vector<std::string> notes;  ///< what a person should know about this host's network, one sentence each
   std::optional<RelayStatus> relay;
   std::optional<WallTime> lease_expires_at;  ///< the earliest

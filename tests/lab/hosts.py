@@ -37,6 +37,7 @@ _USERS = """messagebus:x:993:993:D-Bus in the lab:/nonexistent:/usr/sbin/nologin
 systemd-resolve:x:994:994:systemd-resolved in the lab:/nonexistent:/usr/sbin/nologin
 sshd:x:990:65534:sshd in the lab:/run/sshd:/usr/sbin/nologin
 postgres:x:991:991:PostgreSQL in the lab:/run/postgresql:/bin/sh
+person:x:4242:4242:A user without rights:/run/person:/bin/sh
 postern:x:992:992:connector in the lab:/nonexistent:/usr/sbin/nologin
 """
 _GROUPS = "messagebus:x:993:\nsystemd-resolve:x:994:\npostgres:x:991:\npostern:x:992:\n"

@@ -278,10 +278,18 @@ class Postern:
         said = ""
         while line := read_line(process, READY_SECONDS):
             said += line
-            url, code = _URL.search(said), _CODE.search(said)
-            if url and code:
-                return url.group().rstrip(".,;"), code.group()
+            if found := self.read_invitation_text(said):
+                return found
         raise LabError(f"`postern login` ended, or waited, without a page and a code:\n{said}")
+
+    @staticmethod
+    def read_invitation_text(said: str) -> tuple[str, str] | None:
+        url, code = _URL.search(said), _CODE.search(said)
+        return (url.group().rstrip(".,;"), code.group()) if url and code else None
+
+    @property
+    def enrolment_url(self) -> str:
+        return str(self._network["enrolment_url"])
 
     def _await(self, process: str, what: str, probe: Any) -> None:
         def works() -> bool:

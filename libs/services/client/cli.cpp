@@ -10,6 +10,7 @@
 #include "config/exit_code.hpp"
 #include "services/client/cli_doctor.hpp"
 #include "services/client/cli_explain.hpp"
+#include "services/client/cli_proxy.hpp"
 #include "services/client/cli_text.hpp"
 #include "services/client/daemon_line.hpp"
 #include "services/client/ipc_protocol.hpp"
@@ -138,18 +139,7 @@ void show_invitation(const CliWorld& world, const config::Settings& settings, co
 }
 
 int run_login(const CliWorld& world, const config::Settings& settings) {
-  auto daemon = DaemonLine::open(settings.text("socket"));
-  if (!daemon) return fail(world, daemon.error());
-  daemon->send({RequestType::Login, false, settings.arguments().front(), settings.text("fingerprint")});
-  while (true) {
-    const auto answer = daemon->next();
-    if (!answer) return fail(world, answer.error());
-    if (text_field(*answer, "event") == "invitation") show_invitation(world, settings, *answer);
-    if (!flag_field(*answer, "final")) continue;
-    world.out << "Signed in to " << text_field(*answer, "network") << " as " << text_field(*answer, "account")
-              << std::endl;
-    return 0;
-  }
+  return sign_in_at(world, settings, settings.text("socket"));
 }
 
 int run_version(const CliWorld& world, const config::Settings& settings, const std::string& version) {
@@ -168,6 +158,8 @@ int dispatch(const CliWorld& world, const config::Settings& settings, const std:
   if (name == "resources") return run_simple(world, settings, RequestType::Resources);
   if (name == "explain") return run_explain(world, settings);
   if (name == "doctor") return run_doctor(world, settings);
+  if (name == "nc") return run_nc(world, settings);
+  if (name == "proxy") return run_proxy(world, settings);
   if (name == "login") return run_login(world, settings);
   if (name == "logout") return run_simple(world, settings, RequestType::Logout);
   if (name == "connect") return run_simple(world, settings, RequestType::Connect);
@@ -180,6 +172,21 @@ int dispatch(const CliWorld& world, const config::Settings& settings, const std:
 int fail(const CliWorld& world, const Problem& problem) {
   world.error << "postern: " << printable(problem.text) << std::endl;
   return config::to_status(problem.code);
+}
+
+int sign_in_at(const CliWorld& world, const config::Settings& settings, const std::string& socket) {
+  auto daemon = DaemonLine::open(socket);
+  if (!daemon) return fail(world, daemon.error());
+  daemon->send({RequestType::Login, false, settings.arguments().front(), settings.text("fingerprint")});
+  while (true) {
+    const auto answer = daemon->next();
+    if (!answer) return fail(world, answer.error());
+    if (text_field(*answer, "event") == "invitation") show_invitation(world, settings, *answer);
+    if (!flag_field(*answer, "final")) continue;
+    world.out << "Signed in to " << text_field(*answer, "network") << " as " << text_field(*answer, "account")
+              << std::endl;
+    return 0;
+  }
 }
 
 config::Program cli_program(const std::string& version) {
@@ -202,6 +209,10 @@ config::Program cli_program(const std::string& version) {
               {switch_option("json", "As JSON."), std::move(state)});
   doctor.arguments = {
       {"URL", "A server to check instead of the one that this device belongs to.", config::Presence::Optional}};
+  config::Command nc =
+      command("nc", "Connects standard input and output to a TCP port of a resource, for ssh's ProxyCommand.");
+  nc.arguments = {{"HOST", "A name or an address of a resource.", config::Presence::Required},
+                  {"PORT", "The port.", config::Presence::Required}};
   program.commands = {
       std::move(login),
       command("logout", "Signs out and removes this device from the server."),
@@ -215,6 +226,8 @@ config::Program cli_program(const std::string& version) {
                switch_option("watch", "Again at each change, until Ctrl-C.")}),
       std::move(explain),
       std::move(doctor),
+      std::move(nc),
+      proxy_command(),
       command("resources", "Lists the resources that you may reach.", {switch_option("json", "As JSON.")}),
       command("version", "Shows the versions of this program and of the daemon."),
       command("help", "Shows this text.")};
@@ -250,6 +263,10 @@ int run_cli(const std::string& version, std::vector<std::string> arguments, CliW
   inputs.arguments = leading;
   inputs.arguments.insert(inputs.arguments.end(), selected->arguments.begin(), selected->arguments.end());
   inputs.environment = world.environment;
+  // A person's own `postern proxy` is meant before the daemon of the machine.
+  const std::string own = own_socket(world.environment);
+  if (!inputs.environment.contains("POSTERN_SOCKET") && DaemonLine::open(own))
+    inputs.environment["POSTERN_SOCKET"] = own;
   const auto settings = config::parse(*selected->command, inputs);
   if (!settings) return fail(world, {ExitCode::Usage, settings.error().message});
   return dispatch(world, *settings, selected->command->name, version);

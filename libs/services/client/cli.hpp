@@ -21,6 +21,8 @@ struct CliWorld {
 };
 /// Says what went wrong, in one line; returns the exit status.
 int fail(const CliWorld& world, const Problem& problem);
+/// Asks the daemon at `socket` to sign in and guides the person through it.
+int sign_in_at(const CliWorld& world, const config::Settings& settings, const std::string& socket);
 /// Runs one command line; returns the exit status.
 int run_cli(const std::string& version, std::vector<std::string> arguments, CliWorld world);
 

@@ -65,6 +65,11 @@ std::string status_text(const json& status) {
     text += "Relay: " + text_field(relay, "address") + (flag_field(relay, "bound") ? ", bound" : ", not bound") +
             (rtt.empty() ? "" : ", " + rtt) + "\n";
   }
+  const json& proxy = field(status, "proxy");
+  if (proxy.is_object()) {
+    text += "Proxy: SOCKS5 and HTTP on " + text_field(proxy, "address") + ", " +
+            std::to_string(number_field(proxy, "streams")) + " open\n";
+  }
   text += dns_line(field(status, "dns"));
   if (!field(status, "resources").is_array() || text_field(status, "network_name").empty()) return text;
   for (const json& note : field(status, "notes")) {

@@ -69,7 +69,7 @@ std::expected<void, Problem> Daemon::prepare() {
   const auto stale = journal_.play_back(std::nullopt);
   if (!stale) return std::unexpected(Problem{ExitCode::StateUnusable, stale.error()});
   if (*stale == PlayBack::Restored) log_.warn("The last posternd did not end cleanly; DNS has been put back");
-  if (const auto tun = TunLink::probe(config_.tun_name); !tun) return tun;
+  if (const auto tun = TunLink::probe(config_.tun_name); !config_.tun_name.empty() && !tun) return tun;
   ipc_.emplace(
       loop_, [this](IpcConnection from, std::string_view line) { handle_line(from, line); },
       [this](IpcConnection connection) { handle_closed(connection); });
@@ -78,7 +78,8 @@ std::expected<void, Problem> Daemon::prepare() {
     const auto made = runtime::make_directories(parent, 0755);
     if (!made) return std::unexpected(Problem{ExitCode::NotPermitted, made.error().text});
   }
-  return ipc_->listen(config_.socket_path);
+  if (const auto listening = ipc_->listen(config_.socket_path); !listening) return listening;
+  return start_proxy();
 }
 
 std::expected<void, Problem> Daemon::load() {
@@ -97,7 +98,7 @@ std::expected<void, Problem> Daemon::run() {
   });
   if (const auto prepared = prepare(); !prepared) return prepared;
   if (const auto loaded = load(); !loaded) return loaded;
-  start_watchdog();
+  if (!config_.tun_name.empty()) start_watchdog();
   // Its thread inherits the signals that are blocked above.
   dns_.emplace(loop_, journal_, owner_, config_.resolv_conf,
                [this](DnsReport report) { handle_dns(std::move(report)); });
@@ -109,6 +110,7 @@ std::expected<void, Problem> Daemon::run() {
   log_.info("posternd is stopping");
   worker_.cancel();
   stop_engine();
+  proxy_.reset();
   dns_.reset();
   ipc_.reset();
   if (watchdog_) {
@@ -200,7 +202,7 @@ void Daemon::handle_looked_again(const std::string& host, const std::vector<std:
 
 void Daemon::start_engine() {
   EngineConfig config{*sign_in_, *key_, config_.tun_name, "postern/" + config_.version + " linux", avoid_, false};
-  auto engine = Engine::start(std::move(config), {loop_, log_, random_, pool_, store_, *dns_},
+  auto engine = Engine::start(std::move(config), {loop_, log_, random_, pool_, store_, *dns_, streams_},
                               [this](const EngineEnded& ended) { handle_ended(ended); });
   if (engine) {
     engine_ = std::move(*engine);
@@ -245,6 +247,12 @@ ClientStatus Daemon::status() const {
     const auto& server = sign_in_->server;
     const auto& pin = sign_in_->trust.root_pin;
     status.server = ServerStatus{server.host, server.port, server.fixed_addresses, pin ? to_base64url(*pin) : ""};
+  }
+  status.has_tun = !config_.tun_name.empty();
+  if (proxy_) {
+    const ProxyCounters& counters = proxy_->counters();
+    status.proxy = ProxyStatus{proxy_->address().to_string(), streams_.size(), counters.accepted,
+                               counters.foreign + counters.full + counters.malformed};
   }
   status.dns.manager = to_string(dns_report_.manager);
   status.dns.state = to_string(dns_report_.state);
@@ -298,6 +306,8 @@ void Daemon::handle_line(IpcConnection from, std::string_view line) {
       return ipc_->send(from, build_status(status(), Last::Yes));
     case RequestType::Explain:
       return handle_explain(from, *request);
+    case RequestType::Open:
+      return handle_open(from, *request);
     case RequestType::Login:
       return handle_login(from, *request);
     case RequestType::Logout:
@@ -433,6 +443,12 @@ void Daemon::tell_watchers() {
 // --- turns -----------------------------------------------------------------------------------------------------------
 
 void Daemon::end_turn(Instant now) {
+  if (!engine_) {
+    streams_.handle_timeout(now);
+    streams_.refuse_all(now, {FlowRefusal::NoRelay, tcp::Refusal::NetworkUnreachable});
+    streams_.read_ready(now);
+    streams_.write_ready(now);
+  }
   if (!watchers_.empty() && next_watch_ && now >= *next_watch_) tell_watchers();
   if (look_up_deadline_ && now >= *look_up_deadline_) {
     look_up_deadline_.reset();
@@ -450,6 +466,7 @@ std::optional<Instant> Daemon::next_timeout() const {
   const auto consider = [&](const std::optional<Instant>& at) {
     if (at && (!next || *at < *next)) next = at;
   };
+  if (!engine_) consider(streams_.next_timeout());
   if (!watchers_.empty()) consider(next_watch_);
   if (!look_up_deadline_ || !sign_in_ || !sign_in_->server.fixed_addresses.empty()) consider(look_up_deadline_);
   consider(retry_at_);

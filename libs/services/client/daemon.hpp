@@ -17,6 +17,7 @@
 #include "services/client/engine.hpp"
 #include "services/client/ipc_protocol.hpp"
 #include "services/client/ipc_server.hpp"
+#include "services/client/proxy/proxy_server.hpp"
 #include "services/client/sign_in.hpp"
 #include "services/client/watchdog.hpp"
 
@@ -25,10 +26,12 @@ namespace postern::client {
 struct DaemonConfig {
   std::string state_directory;
   std::string socket_path;
-  std::string tun_name;
+  std::string tun_name;     ///< empty: proxy mode, nothing on the host is changed
   std::string resolv_conf;  ///< empty: the host's DNS is left alone
   std::string version;
   runtime::LogConfig log;
+  std::optional<SocketAddress> proxy{};  ///< where SOCKS5 and HTTP are spoken
+  std::string proxy_password_file{};     ///< one line USER:PASSWORD; empty: nobody is asked
 };
 
 class Daemon final : public runtime::TurnParticipant {
@@ -46,6 +49,7 @@ class Daemon final : public runtime::TurnParticipant {
   [[nodiscard]] std::expected<void, Problem> prepare();
   [[nodiscard]] std::expected<void, Problem> load();
   void start_watchdog();
+  [[nodiscard]] std::expected<void, Problem> start_proxy();
 
   // connection
   void connect();
@@ -63,6 +67,7 @@ class Daemon final : public runtime::TurnParticipant {
   void handle_line(IpcConnection from, std::string_view line);
   void handle_closed(IpcConnection connection);
   void handle_explain(IpcConnection from, const Request& request);
+  void handle_open(IpcConnection from, const Request& request);
   void handle_login(IpcConnection from, const Request& request);
   void handle_signed_in(std::expected<SignIn, Problem> result);
   void handle_logout(IpcConnection from);
@@ -83,6 +88,9 @@ class Daemon final : public runtime::TurnParticipant {
   std::optional<DnsKeeper> dns_;
   DnsReport dns_report_;
   std::optional<Watchdog> watchdog_;
+
+  LocalStreams streams_{loop_, pool_};
+  std::unique_ptr<ProxyServer> proxy_;
 
   std::optional<SignIn> sign_in_;
   std::optional<identity::PrivateKey> key_;

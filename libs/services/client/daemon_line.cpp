@@ -54,7 +54,7 @@ std::expected<json, Problem> DaemonLine::next() {
   std::size_t end = std::string::npos;
   while ((end = buffer_.find('\n')) == std::string::npos) {
     std::array<char, 65'536> piece;
-    const ssize_t size = ::recv(fd_.get(), piece.data(), piece.size(), 0);
+    const ssize_t size = receive(piece.data(), piece.size());
     if (size < 0 && errno == EINTR) continue;
     if (size <= 0 || buffer_.size() > kAnswerMax) {
       return std::unexpected(Problem{ExitCode::NotRunning, "posternd ended the connection: see its log"});
@@ -66,6 +66,28 @@ std::expected<json, Problem> DaemonLine::next() {
   if (!answer.is_object()) return std::unexpected(Problem{ExitCode::Failure, "posternd's answer cannot be read"});
   if (flag_field(answer, "ok")) return answer;
   return std::unexpected(Problem{static_cast<ExitCode>(number_field(answer, "exit", 1)), text_field(answer, "error")});
+}
+
+ssize_t DaemonLine::receive(char* data, std::size_t size) {
+  iovec part{data, size};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  const ssize_t got = ::recvmsg(fd_.get(), &message, MSG_CMSG_CLOEXEC);
+  const cmsghdr* header = got > 0 ? CMSG_FIRSTHDR(&message) : nullptr;
+  if (header != nullptr && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+    int given = -1;
+    std::memcpy(&given, CMSG_DATA(header), sizeof given);
+    given_ = runtime::Descriptor(given);
+  }
+  return got;
+}
+
+DaemonLine::Stream DaemonLine::take_stream() {
+  return {std::move(fd_), std::move(given_), std::exchange(buffer_, {})};
 }
 
 std::expected<json, Problem> DaemonLine::ask(const std::string& path, const Request& request) {

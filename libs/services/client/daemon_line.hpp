@@ -21,8 +21,20 @@ class DaemonLine {
   /// open(), send() and next() in one: for requests with one answer.
   [[nodiscard]] static std::expected<nlohmann::json, Problem> ask(const std::string& path, const Request& request);
 
+  /// What the connection has become after `open` and its good answers.
+  struct Stream {
+    runtime::Descriptor fd;
+    runtime::Descriptor verdict;  ///< gets one line if the stream is broken off
+    std::string early;            ///< what came behind the last answer
+  };
+  [[nodiscard]] Stream take_stream();
+
  private:
+  /// recv() that keeps a descriptor which comes along.
+  [[nodiscard]] ssize_t receive(char* data, std::size_t size);
+
   runtime::Descriptor fd_;
+  runtime::Descriptor given_;
   std::string buffer_;
 };
 

@@ -22,13 +22,20 @@ config::Option option(std::string name, std::string sentence, std::string value_
 config::Program daemon_program(std::string version) {
   config::Command run;
   run.sentence = "Runs the client daemon until it is told to stop.";
-  run.options = {option("state", "Folder for the device key, the sign-in and the journal.", "DIR", "/var/lib/postern"),
-                 option("socket", "Where `postern` finds the daemon.", "PATH", "/run/postern/posternd.sock"),
-                 option("tun", "Name of the network interface.", "NAME", "postern0"),
-                 option("resolv-conf", "The host's resolver configuration; \"none\" leaves DNS alone.", "PATH",
-                        "/etc/resolv.conf"),
-                 option("log-level", "trace, debug, info, warn, error or off.", "LEVEL", "info"),
-                 option("config", "Configuration file.", "PATH", "/etc/postern/client.toml")};
+  run.options = {
+      option("state", "Folder for the device key, the sign-in and the journal.", "DIR", "/var/lib/postern"),
+      option("socket", "Where `postern` finds the daemon.", "PATH", "/run/postern/posternd.sock"),
+      option("tun", "Name of the network interface; \"none\" makes none, and then --proxy is the way in.", "NAME",
+             "postern0"),
+      option("resolv-conf", "The host's resolver configuration; \"none\" leaves DNS alone.", "PATH",
+             "/etc/resolv.conf"),
+      option("proxy", "Also speaks SOCKS5 and HTTP here: ADDRESS:PORT, or a port of 127.0.0.1.", "ADDRESS", ""),
+      option("proxy-password-file",
+             "File with one line USER:PASSWORD that --proxy asks for; needed where not only this machine "
+             "can reach it.",
+             "PATH", ""),
+      option("log-level", "trace, debug, info, warn, error or off.", "LEVEL", "info"),
+      option("config", "Configuration file.", "PATH", "/etc/postern/client.toml")};
   config::Option restore_switch;
   restore_switch.name = "restore";
   restore_switch.sentence = "Only undo what a daemon that was killed has left, then end.";

@@ -80,6 +80,10 @@ class Diagnosis {
 
   void check_tun() {
     const Observations::Tun& tun = seen_.tun;
+    if (seen_.works_without_tun) {
+      ok("tun", "posternd works as a proxy and needs no network device");
+      return check_mtu();
+    }
     if (!tun.device_failure.empty()) {
       fail("tun", tun.device_failure,
            "load the driver with `sudo modprobe tun`; in a container add --device /dev/net/tun");

@@ -69,6 +69,7 @@ struct Observations {
     int wanted_mtu = 0;
   };
   Tun tun;
+  bool works_without_tun = false;  ///< the daemon is a proxy only
   struct Service {
     bool has_unit = false;
     bool is_enabled = false;

@@ -14,6 +14,8 @@ namespace {
 /// Per turn; what is left is read in the next one, after both sides have been served.
 constexpr int kTunPacketsPerTurn = 64;
 constexpr int kTrainsPerTurn = 32;
+/// How often local streams and the core answer each other in one turn.
+constexpr int kStreamRoundsPerTurn = 16;
 /// How often the host's addresses and routes are looked at, although the kernel tells when they change.
 constexpr Duration kLookInterval = std::chrono::seconds(30);
 /// How long after a name got its address this is written down: names come in bursts.
@@ -61,14 +63,18 @@ std::expected<std::unique_ptr<Engine>, Problem> Engine::start(EngineConfig confi
                                    "every address range that could stand for names is in use on this host: "
                                    "free 100.96.0.0/12 or 198.18.0.0/15"});
   }
-  auto tun = TunLink::open(config.tun_name, *network, *routing);
-  if (!tun) return std::unexpected(tun.error());
+  std::optional<TunLink> tun;
+  if (!config.tun_name.empty()) {
+    auto link = TunLink::open(config.tun_name, *network, *routing);
+    if (!link) return std::unexpected(link.error());
+    tun = std::move(*link);
+  }
   auto udp = runtime::UdpSocket::open({*IpAddress::parse("::"), 0}, {});
   if (!udp) udp = runtime::UdpSocket::open({*IpAddress::parse("0.0.0.0"), 0}, {});
   if (!udp) return std::unexpected(Problem{config::ExitCode::Failure, udp.error().text});
-  ClientConfig client = client_config(config, *network, tun->has_ipv6());
+  ClientConfig client = client_config(config, *network, tun && tun->has_ipv6());
   std::unique_ptr<Engine> engine(new Engine(std::move(config), parts, std::move(ended), std::move(*routing),
-                                            std::move(*tun), std::move(*udp), std::move(client)));
+                                            std::move(tun), std::move(*udp), std::move(client)));
   if (saved) engine->client_.addresses().restore(saved->names);
   engine->host_ = *host;
   engine->next_look_ = now + kLookInterval;
@@ -76,7 +82,7 @@ std::expected<std::unique_ptr<Engine>, Problem> Engine::start(EngineConfig confi
   return engine;
 }
 
-Engine::Engine(EngineConfig config, Parts parts, Ended ended, runtime::Routing routing, TunLink tun,
+Engine::Engine(EngineConfig config, Parts parts, Ended ended, runtime::Routing routing, std::optional<TunLink> tun,
                runtime::UdpSocket udp, ClientConfig client)
     : config_(std::move(config)),
       parts_(parts),
@@ -86,7 +92,7 @@ Engine::Engine(EngineConfig config, Parts parts, Ended ended, runtime::Routing r
       udp_(std::move(udp)),
       client_(std::move(client), parts.pool, parts.random),
       upstream_(parts.loop, client_.forwarder()) {
-  parts_.loop.add(tun_.device().fd(), EPOLLIN | EPOLLET, [this](std::uint32_t) { tun_readable_ = true; });
+  if (tun_) parts_.loop.add(tun_->device().fd(), EPOLLIN | EPOLLET, [this](std::uint32_t) { tun_readable_ = true; });
   parts_.loop.add(udp_.fd(), EPOLLIN | EPOLLOUT | EPOLLET, [this](std::uint32_t events) {
     if ((events & EPOLLOUT) != 0) udp_.flush();
     if ((events & ~static_cast<std::uint32_t>(EPOLLOUT)) != 0) udp_readable_ = true;
@@ -99,7 +105,7 @@ Engine::~Engine() {
   stop();
   parts_.loop.remove_participant(*this);
   parts_.loop.remove(udp_.fd());
-  parts_.loop.remove(tun_.device().fd());
+  if (tun_) parts_.loop.remove(tun_->device().fd());
 }
 
 void Engine::stop() {
@@ -108,6 +114,7 @@ void Engine::stop() {
   if (control_) control_->stop();
   const Instant now = runtime::monotonic_now();
   client_.close(now);
+  parts_.streams.write_ready(now);
   write_tun(now);
   write_udp(now);
   save_names(now);
@@ -118,6 +125,7 @@ void Engine::stop() {
 ClientStatus Engine::status() {
   ClientStatus status = client_.status(runtime::monotonic_now());
   status.dns.domains = client_.is_loaded() ? client_.routing_domains().domains.size() : 0;
+  if (!tun_) return status;
   const HostFacts facts = host_facts();
   status.notes = client_.route_notes(facts);
   const auto& network = client_.network();
@@ -128,7 +136,7 @@ ClientStatus Engine::status() {
   host.range_v6 = network.v6.to_string();
   const RoutePlan plan = plan_routes(client_.route_request(facts));
   host.routes = plan.routes.size();
-  for (const IpPrefix& route : tun_.missing(routing_, plan)) host.missing_routes.push_back(route.to_string());
+  for (const IpPrefix& route : tun_->missing(routing_, plan)) host.missing_routes.push_back(route.to_string());
   return status;
 }
 
@@ -193,7 +201,7 @@ void Engine::handle_control_down(const runtime::ControlDown& down) {
 // --- data ------------------------------------------------------------------------------------------------------------
 
 void Engine::read_tun(Instant now) {
-  for (int i = 0; tun_readable_ && i < kTunPacketsPerTurn; ++i) {
+  for (int i = 0; tun_ && tun_readable_ && i < kTunPacketsPerTurn; ++i) {
     // A block that somebody still holds (payload on its way) is left to him, and the next packet gets another one.
     if (!tun_block_ || !tun_block_.is_unshared()) {
       tun_block_ = Buffer();
@@ -201,7 +209,7 @@ void Engine::read_tun(Instant now) {
     }
     if (!tun_block_) return;
     std::array<std::uint8_t, runtime::TunDevice::kVnetSize> vnet{};
-    const auto size = tun_.device().read(vnet, tun_block_.bytes());
+    const auto size = tun_->device().read(vnet, tun_block_.bytes());
     if (!size) {
       tun_readable_ = false;
       return;
@@ -229,7 +237,7 @@ void Engine::write_tun(Instant now) {
     pieces[count++] = packet_.vnet;
     if (packet_.headers_size > 0) pieces[count++] = ByteView(packet_.headers).first(packet_.headers_size);
     for (std::size_t i = 0; i < packet_.payload_slices; ++i) pieces[count++] = packet_.payload[i].view();
-    tun_.device().write(std::span(pieces).first(count));
+    if (tun_) tun_->device().write(std::span(pieces).first(count));
     for (std::size_t i = 0; i < packet_.payload_slices; ++i) packet_.payload[i] = Slice();
   }
 }
@@ -242,6 +250,26 @@ void Engine::write_udp(Instant now) {
   }
 }
 
+/// What programs say and read over local streams; each answer of the core may give the sockets more to do.
+void Engine::serve_streams(Instant now) {
+  LocalStreams& streams = parts_.streams;
+  streams.handle_timeout(now);
+  streams.read_ready(now);
+  while (const auto wanted = streams.poll_wanted()) {
+    client_.open_flow(now, wanted->flow, wanted->destination, streams);
+  }
+  bool is_busy = true;
+  for (int round = 0; is_busy && round < kStreamRoundsPerTurn; ++round) {
+    is_busy = false;
+    while (const auto event = streams.poll_event()) {
+      client_.handle_application_event(now, *event);
+      is_busy = true;
+    }
+    if (is_busy) client_.settle(now);
+    streams.write_ready(now);
+  }
+}
+
 void Engine::end_turn(Instant now) {
   if (is_stopped_) return;
   read_udp(now);
@@ -250,6 +278,7 @@ void Engine::end_turn(Instant now) {
   client_.settle(now);
   upstream_.settle(now);
   client_.settle(now);
+  serve_streams(now);
   write_tun(now);
   write_udp(now);
   handle_outputs(now);
@@ -266,9 +295,9 @@ void Engine::end_turn(Instant now) {
 std::optional<Instant> Engine::next_timeout() const {
   if (is_stopped_) return std::nullopt;
   if (udp_readable_) return Instant{};
-  if (tun_readable_) return tun_block_ ? Instant{} : parts_.loop.now() + kNoBlockPause;
+  if (tun_ && tun_readable_) return tun_block_ ? Instant{} : parts_.loop.now() + kNoBlockPause;
   Instant next = next_look_;
-  for (const auto due : {client_.next_timeout(), memory_.next_timeout(), next_save_})
+  for (const auto due : {client_.next_timeout(), memory_.next_timeout(), next_save_, parts_.streams.next_timeout()})
     next = std::min(next, due.value_or(next));
   return next;
 }
@@ -296,7 +325,7 @@ void Engine::handle_outputs(Instant now) {
 
 void Engine::look_at_host(Instant now) {
   next_look_ = now + kLookInterval;
-  const auto view = observe_host(routing_, tun_.device().index());
+  const auto view = observe_host(routing_, tun_ ? tun_->device().index() : 0);
   if (!view || *view == host_) return;
   host_ = *view;
   parts_.log.info("The host's network has changed");
@@ -312,6 +341,7 @@ void Engine::save_names(Instant now) {
 }
 
 HostFacts Engine::host_facts() const {
+  if (!tun_) return {};  // nothing is routed, so nothing has to be kept out
   HostFacts facts{host_.present, {}};
   for (const IpAddress& gateway : host_.gateways) facts.protected_addresses.push_back({gateway, Protection::Gateway});
   for (const std::string& text : config_.sign_in.server.fixed_addresses) {
@@ -325,6 +355,7 @@ HostFacts Engine::host_facts() const {
 }
 
 void Engine::apply_routes() {
+  if (!tun_) return;
   const auto& network = client_.network();
   const RouteRequest request = client_.route_request(host_facts());
   const std::vector<IpPrefix>& wanted = request.wanted;
@@ -335,18 +366,18 @@ void Engine::apply_routes() {
     if (!collides || prefix.length() == 0 || config_.keeps_range) continue;
     return end(EngineEnded::Kind::Restart, "the range of virtual addresses is in use: " + prefix.to_string(), taken);
   }
-  tun_.apply(routing_, plan_routes(request), parts_.log);
+  tun_->apply(routing_, plan_routes(request), parts_.log);
 }
 
 void Engine::apply_dns() {
-  if (!client_.is_loaded()) return;
+  if (!client_.is_loaded() || !tun_) return;
   auto routing = client_.routing_domains();
   if (routing.left_out != std::exchange(domains_left_out_, routing.left_out) && routing.left_out > 0) {
     parts_.log.warn("There are more names of resources than the host's resolver takes: some are not found",
                     {{"left_out", routing.left_out}});
   }
   parts_.dns.want(
-      {tun_.device().index(), config_.tun_name, client_.network().resolver(IpFamily::V4), std::move(routing.domains)});
+      {tun_->device().index(), config_.tun_name, client_.network().resolver(IpFamily::V4), std::move(routing.domains)});
 }
 
 void Engine::handle_dns(DnsReport report) {

@@ -1,4 +1,5 @@
-// A connected client: the core joined to TUN, UDP socket, control channel and the host's routes and DNS.
+// A connected client: the core joined to TUN, UDP socket, control channel and the host's routes and DNS. Without a TUN
+// (proxy mode) it changes nothing on the host, and only local streams lead to it.
 //
 // It lives from connect to disconnect, on the data thread. A turn reads what has come (within a budget, so that TUN and
 // network take turns), lets the core settle, and writes everything that came out of it.
@@ -22,6 +23,7 @@
 #include "services/client/dns/dns_keeper.hpp"
 #include "services/client/host_view.hpp"
 #include "services/client/io_buffer.hpp"
+#include "services/client/proxy/local_streams.hpp"
 #include "services/client/state_store.hpp"
 #include "services/client/tun_link.hpp"
 #include "services/client/upstream_dns.hpp"
@@ -31,7 +33,7 @@ namespace postern::client {
 struct EngineConfig {
   SignIn sign_in;
   identity::PrivateKey key;
-  std::string tun_name;
+  std::string tun_name;  ///< empty: no TUN
   std::string software;
   std::vector<IpPrefix> avoid{};  ///< what the range of virtual addresses collided with before
   bool keeps_range = false;       ///< no better range exists
@@ -58,6 +60,7 @@ class Engine final : public runtime::TurnParticipant {
     BlockPool& pool;
     const StateStore& store;
     DnsKeeper& dns;
+    LocalStreams& streams;
   };
   using Ended = std::function<void(EngineEnded)>;
 
@@ -72,7 +75,6 @@ class Engine final : public runtime::TurnParticipant {
   /// The server's name has other addresses now; they are tried at once.
   void set_server_addresses(std::vector<std::string> addresses);
   [[nodiscard]] Explanation explain(const Destination& destination) const;
-  [[nodiscard]] std::size_t route_count() const { return tun_.routes().size(); }
   /// What the keeper found.
   void handle_dns(DnsReport report);
   /// Says goodbye to the connectors, restores DNS. The destructor does the rest.
@@ -82,8 +84,8 @@ class Engine final : public runtime::TurnParticipant {
   [[nodiscard]] std::optional<Instant> next_timeout() const override;
 
  private:
-  Engine(EngineConfig config, Parts parts, Ended ended, runtime::Routing routing, TunLink tun, runtime::UdpSocket udp,
-         ClientConfig client);
+  Engine(EngineConfig config, Parts parts, Ended ended, runtime::Routing routing, std::optional<TunLink> tun,
+         runtime::UdpSocket udp, ClientConfig client);
 
   void start_control();
   void handle_control(runtime::ControlEvent event);
@@ -95,6 +97,7 @@ class Engine final : public runtime::TurnParticipant {
   void read_udp(Instant now);
   void write_tun(Instant now);
   void write_udp(Instant now);
+  void serve_streams(Instant now);
   void handle_outputs(Instant now);
 
   // host
@@ -108,7 +111,7 @@ class Engine final : public runtime::TurnParticipant {
   Parts parts_;
   Ended ended_;
   runtime::Routing routing_;
-  TunLink tun_;
+  std::optional<TunLink> tun_;
   runtime::UdpSocket udp_;
   Client client_;
   UpstreamDns upstream_;

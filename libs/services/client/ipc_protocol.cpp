@@ -127,6 +127,14 @@ json server_json(const std::optional<ServerStatus>& server) {
       {"host", server->host}, {"port", server->port}, {"addresses", server->addresses}, {"root_pin", server->root_pin}};
 }
 
+json proxy_json(const std::optional<ProxyStatus>& proxy) {
+  if (!proxy) return nullptr;
+  return {{"address", proxy->address},
+          {"streams", proxy->streams},
+          {"accepted", proxy->accepted},
+          {"refused", proxy->refused}};
+}
+
 json status_json(const ClientStatus& status) {
   return {
       {"state", to_string(status.state)},
@@ -143,6 +151,8 @@ json status_json(const ClientStatus& status) {
       {"notes", status.notes},
       {"host", host_json(status.host)},
       {"server", server_json(status.server)},
+      {"proxy", proxy_json(status.proxy)},
+      {"has_tun", status.has_tun},
       {"flows", status.flows},
       {"flows_opened", status.flows_opened},
       {"drops", status.drops}};
@@ -197,6 +207,10 @@ std::string build_invitation(const Invitation& invitation) {
 
 std::string build_signed_in(const SignIn& sign_in) {
   return line({{"event", "signed_in"}, {"account", sign_in.account}, {"network", sign_in.network}}, Last::Yes);
+}
+
+std::string build_opening() {
+  return line({{"event", "opening"}}, Last::No);
 }
 
 std::string build_done(std::string_view message) {

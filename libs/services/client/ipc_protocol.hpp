@@ -5,7 +5,9 @@
 //     ← {"v": 1, "ok": false, "final": true, "exit": 14, "error": "…"}
 //
 // A request has one answer with `final`; login and watching have others before it. Several requests may follow each
-// other on one connection. Unknown fields are ignored, an unknown type or version is refused.
+// other on one connection. After `open` and its good answer the connection is the stream itself; the answer before that
+// brings a socket (SCM_RIGHTS) on which one line comes if the stream is broken off. Unknown fields are ignored, an
+// unknown type or version is refused.
 #pragma once
 
 #include <array>
@@ -25,7 +27,7 @@ inline constexpr int kIpcVersion = 1;
 /// A longer line ends the connection.
 inline constexpr std::size_t kIpcLineMax = 64 * 1024;
 
-enum class RequestType : std::uint8_t { Status, Resources, Explain, Login, Logout, Connect, Disconnect, Version };
+enum class RequestType : std::uint8_t { Status, Resources, Explain, Open, Login, Logout, Connect, Disconnect, Version };
 
 struct RequestKind {
   RequestType type;
@@ -34,13 +36,10 @@ struct RequestKind {
 };
 /// The one table of requests.
 inline constexpr std::array kRequestKinds = {
-    RequestKind{RequestType::Status, "status"},
-    RequestKind{RequestType::Resources, "resources"},
-    RequestKind{RequestType::Explain, "explain"},
-    RequestKind{RequestType::Login, "login", true},
-    RequestKind{RequestType::Logout, "logout", true},
-    RequestKind{RequestType::Connect, "connect", true},
-    RequestKind{RequestType::Disconnect, "disconnect", true},
+    RequestKind{RequestType::Status, "status"},         RequestKind{RequestType::Resources, "resources"},
+    RequestKind{RequestType::Explain, "explain"},       RequestKind{RequestType::Open, "open"},
+    RequestKind{RequestType::Login, "login", true},     RequestKind{RequestType::Logout, "logout", true},
+    RequestKind{RequestType::Connect, "connect", true}, RequestKind{RequestType::Disconnect, "disconnect", true},
     RequestKind{RequestType::Version, "version"},
 };
 
@@ -49,7 +48,7 @@ struct Request {
   bool watch = false;         ///< status: an answer at each change, until the connection ends
   std::string url;            ///< login
   std::string fingerprint;    ///< login
-  std::string destination{};  ///< explain: what parse_destination() takes
+  std::string destination{};  ///< explain, open: what parse_destination() takes
 };
 [[nodiscard]] bool changes_something(RequestType type);
 
@@ -63,6 +62,7 @@ enum class Last : std::uint8_t { No, Yes };
 [[nodiscard]] std::string build_explanation(const Explanation& explanation);
 [[nodiscard]] std::string build_invitation(const Invitation& invitation);
 [[nodiscard]] std::string build_signed_in(const SignIn& sign_in);
+[[nodiscard]] std::string build_opening();
 [[nodiscard]] std::string build_done(std::string_view message);
 [[nodiscard]] std::string build_version(std::string_view version);
 [[nodiscard]] std::string build_error(const Problem& problem);

@@ -188,6 +188,16 @@ void IpcServer::send(IpcConnection id, std::string_view line) {
   flush(id);
 }
 
+std::optional<IpcServer::Detached> IpcServer::detach(IpcConnection id) {
+  const auto found = connections_.find(id);
+  if (found == connections_.end() || !found->second.outgoing.empty()) return std::nullopt;
+  Connection& connection = found->second;
+  loop_.remove(connection.fd.get());
+  Detached given{std::move(connection.fd), std::move(connection.incoming), connection.user, connection.may_change};
+  connections_.erase(found);
+  return given;
+}
+
 void IpcServer::flush(IpcConnection id) {
   const auto found = connections_.find(id);
   if (found == connections_.end()) return;

@@ -10,6 +10,7 @@
 #include <expected>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "base/strong_id.hpp"
@@ -45,6 +46,14 @@ class IpcServer {
   /// Whether the peer may change what the daemon does, or the refusal.
   [[nodiscard]] std::expected<void, Problem> check_may_change(IpcConnection connection) const;
   void send(IpcConnection connection, std::string_view line);
+  /// Gives the connection away, with what has been read behind the last line. It counts no more here.
+  struct Detached {
+    runtime::Descriptor fd;
+    std::string rest;
+    uid_t user = 0;
+    bool may_change = false;
+  };
+  [[nodiscard]] std::optional<Detached> detach(IpcConnection connection);
   [[nodiscard]] std::uint64_t refused() const { return refused_; }
 
  private:

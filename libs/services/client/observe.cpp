@@ -254,6 +254,7 @@ void read_status(const json& status, Observations& seen) {
   const json& relay = field(status, "relay");
   if (relay.is_object()) seen.relay = {text_field(relay, "address"), flag_field(relay, "bound")};
   const json& host = field(status, "host");
+  seen.works_without_tun = field(status, "has_tun") == false;
   if (!host.is_object()) return;
   seen.tun.name = text_field(host, "tun");
   seen.tun.wanted_mtu = TunLink::kMtu;

@@ -1,0 +1,14 @@
+// Which user of this machine is at the other end of a TCP connection over loopback.
+#pragma once
+
+#include <sys/types.h>
+
+#include <optional>
+
+namespace postern::client {
+
+/// Asks the kernel (sock_diag(7)) about the peer's socket of a connected one; nothing where the peer is not on this
+/// machine, is gone, or the kernel does not say.
+[[nodiscard]] std::optional<uid_t> owner_of_peer(int fd);
+
+}  // namespace postern::client
