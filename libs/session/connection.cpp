@@ -150,7 +150,7 @@ std::optional<DropReason> Connection::handle_datagram(Instant now, const Path& f
     close_packet_due_ = (heard_since_close_ & (heard_since_close_ - 1)) == 0 && !close_packet_.empty();
     return std::nullopt;
   }
-  streams_.set_now(now, Duration(static_cast<Duration::rep>(info_.smoothed_rtt)), info_.cwnd);
+  streams_.set_now(now, round_trip(), info_.cwnd);
   const std::uint64_t opened = packets_opened();
   const std::uint64_t refused = packets_refused();
   const std::uint32_t label = label_for(from, header);
@@ -161,7 +161,7 @@ std::optional<DropReason> Connection::handle_datagram(Instant now, const Path& f
   if (heard) {
     last_heard_ = now;
     bytes_received_ += datagram.size();
-    probe_wanted_ |= clock_.handle_heard();
+    if (clock_.handle_heard()) probe_wanted_ = is_round_trip_doubtful_ = true;
     handle_heard(label, from, header);
   }
   if (result != 0) handle_error(now, result);
@@ -256,8 +256,7 @@ bool Connection::may_probe_early() const {
 Instant Connection::next_timeout() const {
   if (state_ == ConnectionState::Ended) return linger_until_;
   Instant at = std::min(clock_.when(ngtcp2_conn_get_expiry(quic_)), last_heard_ + context_.config.idle_timeout);
-  const Duration smoothed_rtt(static_cast<Duration::rep>(info_.smoothed_rtt));
-  if (may_probe_early()) at = std::min(at, clock_.deadline(last_sent_, smoothed_rtt));
+  if (may_probe_early()) at = std::min(at, clock_.deadline(last_sent_, round_trip()));
   if (const auto pieces = datagrams_received_.next_timeout()) at = std::min(at, *pieces);
   if (held_by_pacer_) at = std::min(at, pacer_.paused_until());
   return at;
@@ -268,8 +267,7 @@ void Connection::handle_timeout(Instant now) {
   if (now - last_heard_ >= context_.config.idle_timeout) return end(CloseReason::IdleTimeout, 0, "nothing heard");
   datagrams_received_.handle_timeout(now);
   refresh_info(now);
-  const Duration smoothed_rtt(static_cast<Duration::rep>(info_.smoothed_rtt));
-  if (may_probe_early() && now >= clock_.deadline(last_sent_, smoothed_rtt)) probe_early(now);
+  if (may_probe_early() && now >= clock_.deadline(last_sent_, round_trip())) probe_early(now);
   if (state_ == ConnectionState::Ended) return;
   const std::uint64_t own = clock_.at(now);
   if (ngtcp2_conn_get_expiry(quic_) > own) return;
@@ -293,9 +291,24 @@ void Connection::probe_early(Instant now) {
 
 void Connection::refresh_info(Instant now) {
   ngtcp2_conn_get_conn_info(quic_, &info_);
-  const Duration smoothed_rtt(static_cast<Duration::rep>(info_.smoothed_rtt));
-  streams_.set_now(now, smoothed_rtt, info_.cwnd);
-  pacer_.update(info_.cwnd, info_.ssthresh, smoothed_rtt);
+  is_round_trip_doubtful_ = is_round_trip_doubtful_ && info_.smoothed_rtt > plausible_round_trip();
+  streams_.set_now(now, round_trip(), info_.cwnd);
+  pacer_.update(info_.cwnd, info_.ssthresh, round_trip());
+}
+
+/// A peer whose host slept acknowledges when it wakes what it had received before. That sample is as long as the sleep,
+/// and longer still where probes have let the connection's own time run ahead: ngtcp2's estimate may be hours, and
+/// takes a hundred honest samples to forget them. Pacing and probing by it would hold the session up all that time.
+Duration Connection::round_trip() const {
+  const std::uint64_t plausible = plausible_round_trip();
+  return Duration(static_cast<Duration::rep>(is_round_trip_doubtful_ ? std::min(info_.smoothed_rtt, plausible)
+                                                                     : info_.smoothed_rtt));
+}
+
+std::uint64_t Connection::plausible_round_trip() const {
+  constexpr std::uint64_t kLeast = 250'000'000;
+  constexpr std::uint64_t kMost = 10'000'000'000;
+  return std::max(kLeast, 4 * std::min(info_.min_rtt, kMost));
 }
 
 void Connection::ping() {
@@ -312,7 +325,7 @@ void Connection::set_remote(const SocketAddress& remote) {
 
 SessionStats Connection::stats() const {
   SessionStats stats;
-  stats.smoothed_rtt = Duration(static_cast<Duration::rep>(info_.smoothed_rtt));
+  stats.smoothed_rtt = round_trip();
   stats.bytes_sent = bytes_sent_;
   stats.bytes_received = bytes_received_;
   stats.packets_lost = streams_.packets_lost();

@@ -112,6 +112,8 @@ class Connection final : public TimerEntry {
   void probe_early(Instant now);
   [[nodiscard]] bool may_probe_early() const;
   void refresh_info(Instant now);
+  [[nodiscard]] Duration round_trip() const;
+  [[nodiscard]] std::uint64_t plausible_round_trip() const;
   [[nodiscard]] ngtcp2_ssize write_packet(MutableBytes room, std::uint64_t own_time, Pacer::Verdict verdict);
   [[nodiscard]] ngtcp2_ssize write_datagram(MutableBytes room, std::uint64_t own_time);
   [[nodiscard]] std::size_t datagram_frame_max() const;
@@ -153,6 +155,7 @@ class Connection final : public TimerEntry {
   ProbeClock clock_;
   Pacer pacer_;
   ngtcp2_conn_info info_{};
+  bool is_round_trip_doubtful_ = false;  ///< since an outage ended, until the estimate is plausible again
   Instant last_heard_;
   Instant last_relayed_;
   Instant last_sent_;

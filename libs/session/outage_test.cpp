@@ -64,6 +64,29 @@ TEST_F(Outage, AConnectorAnswersToWhereItsClientWasHeardLast) {
   EXPECT_EQ(remote(), elsewhere) << "only what the session's keys open moves it";
 }
 
+TEST_F(Outage, OfAPeerThatSleptDoesNotSlowTheSessionDown) {
+  // The last acknowledgement before the sleep leaves when the host wakes up again.
+  pair_.connector.on_event = {};
+  pair_.up.options.delay = 10min;
+  ASSERT_TRUE(pair_.connector.endpoint.write(pair_.peer_session, stream_, pair_.connector.slice("good night")));
+  pair_.run_for(200ms);
+  pair_.down.options.down = true;
+  pair_.run_for(9min + 59s);
+  pair_.up.options.delay = 10ms;
+  pair_.down.options.down = false;
+  pair_.run_for(10s);
+  ASSERT_TRUE(heard("good night"));
+  EXPECT_LE(pair_.connector.endpoint.stats(pair_.peer_session)->smoothed_rtt, 250ms);
+  const std::string many(400'000, 'm');
+  for (std::size_t at = 0; at < many.size(); at += 4000) {
+    const auto part = std::string_view(many).substr(at, 4000);
+    ASSERT_TRUE(pair_.connector.endpoint.write(pair_.peer_session, stream_, pair_.connector.slice(part)));
+  }
+  const Instant said = pair_.now;
+  ASSERT_TRUE(pair_.run_until([&] { return sink_.received[stream_].size() > many.size(); }, 2h));
+  EXPECT_LT(pair_.now - said, 10s);
+}
+
 TEST_F(Outage, EndsAtOnceWhenTheOwnerSaysThatThePathIsBack) {
   cut(true);
   say("during");
