@@ -479,6 +479,24 @@ TEST_F(ClientTest, FlowsOfAnInstanceThatIsGoneAndSilentEnd) {
   EXPECT_TRUE(world.run_until([&] { return app.kernel.is_reset(); }, 18s));
 }
 
+TEST_F(ClientTest, AServerThatWasAwayForLongLeavesConnectorsTimeToComeBackWithTheirFlows) {
+  bring_up();
+  App& app = open();
+  world.client->handle_control_down(world.now, "the server is away");
+  world.relay_answers = false;
+  world.run_for(3min);
+  world.client->handle_control_up(world.now);
+  world.control(world.welcome());
+  list_nobody();
+  // The client is back first; the connector has not found the relay again yet.
+  world.run_for(8s);
+  EXPECT_FALSE(app.kernel.is_reset());
+  world.relay_answers = true;
+  connector().download = 5000;
+  world.run_for(30s);
+  EXPECT_FALSE(app.kernel.is_reset());
+}
+
 TEST_F(ClientTest, FlowsOfAnInstanceThatIsSurelyGoneEndSooner) {
   bring_up();
   settle();

@@ -1,6 +1,7 @@
 #include "client_core/peers.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "client_core/rendezvous.hpp"
 
@@ -249,6 +250,7 @@ void Peers::handle_changes(Instant now, const DirectoryChanges& changes, bool un
     const auto found = peers_.find(id);
     if (found == peers_.end()) continue;
     found->second.listed = false;
+    found->second.silent_from = unsettled ? now : Instant{};
     found->second.gone_silence = unsettled ? config_.gone_silence_unsettled : config_.gone_silence;
     if (found->second.stage == PeerStage::Ready) {
       // Probably its process is gone; only silence proves it, because a server that restarts lists nobody at first.

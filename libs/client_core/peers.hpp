@@ -80,6 +80,7 @@ struct Peer {
   bool leaving = false;     ///< it said that it stops soon, and refuses new flows
   bool listed = true;       ///< the controller still lists it
   Duration gone_silence{};  ///< while not listed: how long it may be silent
+  Instant silent_from;      ///< while not listed: silence before that says nothing, everybody was silent
   std::uint32_t flows = 0;  ///< open or waiting, counted by the owner
   Instant heard;
   Instant written;                          ///< last time something that wants an answer was

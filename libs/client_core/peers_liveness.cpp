@@ -53,7 +53,8 @@ void Peers::check_liveness(Instant now, Peer& peer) {
     peer.written = now;
   }
   if (!peer.unanswered_since || now - *peer.unanswered_since < config_.silence_max) return;
-  if (!peer.listed && now - *peer.unanswered_since >= peer.gone_silence) return fail(now, peer, "it is gone");
+  const Instant gone_since = std::max(*peer.unanswered_since, peer.silent_from);
+  if (!peer.listed && now - gone_since >= peer.gone_silence) return fail(now, peer, "it is gone");
   if (peer.suspect) return;
   peer.suspect = true;
   events_.emplace_back(std::in_place_type<PeerSuspect>, peer.instance.id);
@@ -81,7 +82,8 @@ std::optional<Instant> Peers::deadline_of(const Peer& peer) const {
   const Duration interval = peer.suspect ? 5 * config_.busy_ping : config_.busy_ping;
   const Instant ping = std::max(*peer.unanswered_since + config_.busy_ping, peer.pinged + interval);
   if (!peer.listed)
-    return std::min(ping, *peer.unanswered_since + (peer.suspect ? peer.gone_silence : config_.silence_max));
+    return std::min(ping,
+                    peer.suspect ? std::max(*peer.unanswered_since, peer.silent_from) + peer.gone_silence : silent);
   if (!peer.suspect) return std::min(silent, ping);
   return peer.flows > 0 ? std::optional(ping) : std::nullopt;
 }
