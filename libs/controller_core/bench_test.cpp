@@ -86,7 +86,7 @@ RelayEndpoint Bench::relay(std::uint64_t epoch) const {
 
 void Bench::start() {
   controller = std::make_unique<Controller>(config, ControllerKeys{signing, Bytes(32, 9)}, random);
-  controller->load(stored_records());
+  controller->load(records_of(stored));
 }
 
 void Bench::restart() {
@@ -102,7 +102,7 @@ void Bench::commit(const ChangeSet& changes) {
   audit.insert(audit.end(), changes.audit.begin(), changes.audit.end());
 }
 
-std::vector<Record> Bench::stored_records() const {
+std::vector<Record> records_of(const ModelState& stored) {
   std::vector<Record> records;
   records.emplace_back(stored.network());
   const auto add = [&](const auto& table) {

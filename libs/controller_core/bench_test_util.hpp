@@ -44,6 +44,9 @@ struct FakeAgent {
   [[nodiscard]] Bytes route() const { return to_bytes(as_bytes(welcome->route_id())); }
 };
 
+/// What a store that holds `stored` gives back when a server starts.
+[[nodiscard]] std::vector<Record> records_of(const ModelState& stored);
+
 class Bench {
  public:
   explicit Bench(ControllerConfig config = {});
@@ -96,7 +99,6 @@ class Bench {
   void commit(const ChangeSet& changes);
   void start();
   void route(const Output& output);
-  [[nodiscard]] std::vector<Record> stored_records() const;
 
   std::map<ConnectionNumber, FakeAgent*> connected_;
   std::deque<CommitFirst> pending_;

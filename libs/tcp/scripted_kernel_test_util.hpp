@@ -51,6 +51,8 @@ class ScriptedKernel {
   // --- the application ---
   /// The stream consists of content(position, 1) up to `size`, then FIN.
   void write(std::uint64_t size) { to_write_ = size; }
+  /// So much of it is there to be sent yet; by default all.
+  void produce(std::uint64_t size) { produced_ = size; }
   /// How many bytes the application is willing to have read in all.
   void read_until(std::uint64_t size) { may_read_ = size; }
   [[nodiscard]] std::uint64_t read() const { return read_; }
@@ -91,6 +93,16 @@ class ScriptedKernel {
     return out;
   }
   [[nodiscard]] Instant timer() const { return timer_; }
+  /// Established, and nothing that it sent waits for an answer: timer() then has nothing to do.
+  [[nodiscard]] bool is_quiet() const { return established_ && acknowledged_ == newest_ && !has_more(); }
+  [[nodiscard]] std::uint64_t acknowledged() const {
+    return established_ ? static_cast<std::uint64_t>(acknowledged_ - (initial_ + 1)) : 0;
+  }
+  /// The application has gone without closing.
+  [[nodiscard]] KernelSegment abort() {
+    reset_ = true;
+    return {static_cast<std::uint8_t>(kRst | kAck), next_.value(), established_ ? receive_next().value() : 0, 0, {}};
+  }
 
  private:
   void handle_syn_ack(const Seen& seen, Instant now) {
@@ -170,7 +182,13 @@ class ScriptedKernel {
     next_ = acknowledged_;
     if (window_ == 0) out.push_back(make(kAck, acknowledged_ - 1, {}));  // Linux's probe
   }
-  [[nodiscard]] bool has_more() const { return to_write_ && !fin_acknowledged_ && next_ <= stream_end(); }
+  [[nodiscard]] bool has_more() const {
+    if (!to_write_ || fin_acknowledged_) return false;
+    return produced_ < *to_write_ ? next_ < produced_end() : next_ <= stream_end();
+  }
+  [[nodiscard]] Sequence produced_end() const {
+    return initial_ + 1 + static_cast<std::uint32_t>(std::min(*to_write_, produced_));
+  }
   [[nodiscard]] Sequence stream_end() const { return initial_ + 1 + static_cast<std::uint32_t>(*to_write_); }
   [[nodiscard]] Sequence receive_next() const {
     return peer_initial_ + 1 + static_cast<std::uint32_t>(received_) + (fin_received_ ? 1 : 0);
@@ -181,7 +199,7 @@ class ScriptedKernel {
   std::optional<KernelSegment> next_data(Instant) {
     if (!has_more()) return std::nullopt;
     const auto room = static_cast<std::int64_t>(acknowledged_ + window_ - next_);
-    const auto left = static_cast<std::int64_t>(stream_end() - next_);
+    const auto left = static_cast<std::int64_t>(produced_end() - next_);
     const std::size_t most = random_.below(4) == 0 ? knobs_.train_max : knobs_.mss;
     const auto size = std::min<std::int64_t>({room, left, static_cast<std::int64_t>(1 + random_.below(most))});
     if (size <= 0 && (left > 0 || room < 0)) return std::nullopt;
@@ -189,7 +207,7 @@ class ScriptedKernel {
     // Positions are below 4 GiB in these tests, so the distance from the start is the position.
     const std::uint32_t start = next_.value() - (initial_ + 1).value();
     for (std::size_t i = 0; i < payload.size(); ++i) payload[i] = content(start + i, 1);
-    const bool fin = size == left;
+    const bool fin = size == left && produced_ >= *to_write_;
     const Sequence at = next_;
     next_ += static_cast<std::uint32_t>(payload.size()) + (fin ? 1 : 0);
     if (newest_ < next_) newest_ = next_;
@@ -219,6 +237,7 @@ class ScriptedKernel {
   std::uint8_t peer_scale_ = 0;
   int duplicates_ = 0;
   std::optional<std::uint64_t> to_write_;
+  std::uint64_t produced_ = UINT64_MAX;
   bool fin_acknowledged_ = false;
   // receiving
   Sequence peer_initial_;
