@@ -479,6 +479,17 @@ TEST_F(ClientTest, FlowsOfAnInstanceThatIsGoneAndSilentEnd) {
   EXPECT_TRUE(world.run_until([&] { return app.kernel.is_reset(); }, 18s));
 }
 
+TEST_F(ClientTest, ALeaseThatComesWhileTheGreetingIsAnsweredIsSentRightAfterIt) {
+  bring_up();
+  world.delay = 50ms;
+  world.connect(world.resolve("nginx.home.lan"), 80);
+  auto& heard = connector().messages;
+  ASSERT_TRUE(world.run_until([&] { return !heard.empty(); }, 5s));
+  ASSERT_EQ(heard.back().hello().lease(), "lease-1");
+  world.control(world.full_update("lease-2"));
+  EXPECT_TRUE(world.run_until([&] { return heard.back().lease().lease() == "lease-2"; }, 5s));
+}
+
 TEST_F(ClientTest, AServerThatWasAwayForLongLeavesConnectorsTimeToComeBackWithTheirFlows) {
   bring_up();
   App& app = open();

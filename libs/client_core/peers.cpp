@@ -279,10 +279,9 @@ void Peers::handle_changes(Instant now, const DirectoryChanges& changes, bool un
     const Lease* lease = directory_.find_lease(peer.instance.remote_network);
     if (lease == nullptr && peer.session) fail(now, peer, "no lease any more");
     if (lease == nullptr || !changes.new_leases.contains(peer.instance.remote_network)) continue;
-    if (peer.stage != PeerStage::Ready) continue;
-    wire::SessionMessage message;
-    message.mutable_lease()->set_lease(lease->token);
-    send(now, peer, message);
+    // The Hello under way names the lease of before; the new one follows when it is answered.
+    peer.lease_changed = peer.stage == PeerStage::Greeting;
+    if (peer.stage == PeerStage::Ready) send_lease(now, peer, *lease);
   }
 }
 
@@ -322,6 +321,7 @@ void Peers::handle_established(Instant now, Peer& peer) {
   const auto stream = sessions_.open_stream(*peer.session);
   if (!stream || *stream != session::kControlStream) return fail(now, peer, "no control stream");
   peer.stage = PeerStage::Greeting;
+  peer.lease_changed = false;
   peer.heard = now;
   wire::SessionMessage message;
   wire::Hello* hello = message.mutable_hello();
@@ -404,7 +404,15 @@ void Peers::handle_hello_reply(Instant now, Peer& peer, const wire::HelloReply& 
   peer.backoff = {};
   peer.failure.clear();
   events_.push_back(PeerReady{peer.instance.id});
+  const Lease* lease = directory_.find_lease(peer.instance.remote_network);
+  if (std::exchange(peer.lease_changed, false) && lease != nullptr) send_lease(now, peer, *lease);
   schedule();
+}
+
+void Peers::send_lease(Instant now, Peer& peer, const Lease& lease) {
+  wire::SessionMessage message;
+  message.mutable_lease()->set_lease(lease.token);
+  send(now, peer, message);
 }
 
 void Peers::send(Instant now, Peer& peer, const wire::SessionMessage& message) {

@@ -77,11 +77,12 @@ struct Peer {
   Duration backoff{};
   std::string failure;  ///< why the last attempt failed, one phrase for people
   bool suspect = false;
-  bool leaving = false;     ///< it said that it stops soon, and refuses new flows
-  bool listed = true;       ///< the controller still lists it
-  Duration gone_silence{};  ///< while not listed: how long it may be silent
-  Instant silent_from;      ///< while not listed: silence before that says nothing, everybody was silent
-  std::uint32_t flows = 0;  ///< open or waiting, counted by the owner
+  bool leaving = false;        ///< it said that it stops soon, and refuses new flows
+  bool lease_changed = false;  ///< while Greeting: since the Hello was sent
+  bool listed = true;          ///< the controller still lists it
+  Duration gone_silence{};     ///< while not listed: how long it may be silent
+  Instant silent_from;         ///< while not listed: silence before that says nothing, everybody was silent
+  std::uint32_t flows = 0;     ///< open or waiting, counted by the owner
   Instant heard;
   Instant written;                          ///< last time something that wants an answer was
   std::optional<Instant> unanswered_since;  ///< the earliest of these that has had no answer, as far as is known
@@ -164,6 +165,7 @@ class Peers {
   void handle_message(Instant now, Peer& peer, const wire::SessionMessage& message);
   void handle_hello_reply(Instant now, Peer& peer, const wire::HelloReply& reply);
   void send(Instant now, Peer& peer, const wire::SessionMessage& message);
+  void send_lease(Instant now, Peer& peer, const Lease& lease);
 
   [[nodiscard]] Duration quiet_ping(const Peer& peer) const;
   void check_liveness(Instant now, Peer& peer);
