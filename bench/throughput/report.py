@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .measure import TESTS, Run
+from .measure import Run
 
 SCHEMA = 1
 OURS = "postern"
@@ -40,6 +40,11 @@ def counted(runs: Iterable[Run]) -> list[Run]:
     return [run for run in runs if run.round > 0]
 
 
+def tests_of(runs: Iterable[Run]) -> list[str]:
+    """Their names in the order in which they were run."""
+    return list(dict.fromkeys(run.test for run in runs))
+
+
 def median(runs: Iterable[Run], subject: str, path: str, test: str) -> float | None:
     """Median of what this test measures: Gb/s, or the half round trip's p50 in µs."""
     values = [
@@ -55,11 +60,11 @@ def ratios(runs: list[Run]) -> dict[str, dict[str, float]]:
     """{path: {test: ours over the peer's}} for each path on which we ran."""
     found: dict[str, dict[str, float]] = {}
     for path in sorted({run.path for run in counted(runs) if run.subject == OURS}):
-        for test in TESTS:
-            ours = median(runs, OURS, path, test.name)
-            theirs = median(runs, PEER, "direct", test.name)
+        for test in tests_of(runs):
+            ours = median(runs, OURS, path, test)
+            theirs = median(runs, PEER, "direct", test)
             if ours is not None and theirs:
-                found.setdefault(path, {})[test.name] = round(ours / theirs, 3)
+                found.setdefault(path, {})[test] = round(ours / theirs, 3)
     return found
 
 
@@ -106,13 +111,12 @@ def _entry(run: Run) -> dict[str, Any]:
 
 
 def table(runs: list[Run]) -> str:
-    """Medians for people."""
-    lines = [f"{'subject':<14}{'path':<8}" + "".join(f"{test.name:>14}" for test in TESTS)]
+    """Medians for people, one line per subject."""
+    tests = tests_of(runs)
+    is_rate = {run.test: run.gbps is not None for run in runs}
+    lines = [f"{'subject':<14}{'path':<8}" + "".join(f"{test:>14}" for test in tests)]
     for subject, path in dict.fromkeys((run.subject, run.path) for run in runs):
-        cells = []
-        for test in TESTS:
-            value = median(runs, subject, path, test.name)
-            unit = "Gb/s" if test.iperf else "us"
-            cells.append(f"{'-' if value is None else f'{value:.2f} {unit}':>14}")
-        lines.append(f"{subject:<14}{path:<8}" + "".join(cells))
+        values = [(median(runs, subject, path, test), "Gb/s" if is_rate[test] else "us") for test in tests]
+        cells = ["-" if value is None else f"{value:.2f} {unit}" for value, unit in values]
+        lines.append(f"{subject:<14}{path:<8}" + "".join(f"{cell:>14}" for cell in cells))
     return "\n".join(lines)

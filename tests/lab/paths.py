@@ -13,5 +13,8 @@ FILES = LAB / "files"
 BIN = REPO / "build" / "release" / "bin"
 """The Postern binaries under test."""
 
+TOOLS = REPO / "build" / "release" / "tests"
+"""Programs that only tests use."""
+
 HOST_BIN = "/run/bin"
 """Where lab hosts see BIN: also users who may not enter the folder of the checkout can run programs from there."""

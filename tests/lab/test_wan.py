@@ -1,0 +1,51 @@
+"""The box that stands for a long way is measured itself, or nothing that is measured over it would mean anything."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from lab.testbed import Lab
+from lab.topology import SERVER
+from lab.wan import Line, Wan
+
+PINGS = 300
+
+
+@pytest.fixture(scope="module")
+def wan(lab: Lab) -> Iterator[Wan]:
+    with Wan(lab) as opened:
+        yield opened
+
+
+def _ping(lab: Lab, count: int = PINGS, size: int = 56) -> tuple[float, float]:
+    """(answers in percent, median round trip in ms)."""
+    argv = ("ping", "-i", "0.002", "-c", str(count), "-s", str(size), "-W", "1", SERVER)
+    said = lab.host("laptop").run(*argv, check=False).stdout
+    times = sorted(float(each) for each in re.findall(r"time=([0-9.]+)", said))
+    return 100 * len(times) / count, times[len(times) // 2] if times else 0.0
+
+
+def test_packets_take_the_round_trip_that_was_asked_for(lab: Lab, wan: Wan) -> None:
+    for asked in (20.0, 100.0):
+        wan.set(Line(round_trip_ms=asked))
+        answered, median = _ping(lab, count=50)
+        assert answered == 100 and asked <= median < asked + 3, (asked, answered, median)
+
+
+def test_as_much_is_lost_as_was_asked_for(lab: Lab, wan: Wan) -> None:
+    wan.set(Line(loss_percent=10))
+    answered, _ = _ping(lab)
+    assert 72 <= answered <= 90, "0.9 x 0.9 = 81 % of the pings come back"
+
+
+def test_a_line_is_as_fast_as_its_rate_and_its_queue_is_bounded(lab: Lab, wan: Wan) -> None:
+    wan.set(Line(round_trip_ms=20, rate_mbit=50, queue_ms=40))
+    server = lab.host("server")
+    server.spawn("iperf3", "iperf3", "--server", "--one-off")
+    argv = ("iperf3", "--client", SERVER, "--time", "3", "--format", "m", "--udp", "--bitrate", "100M", "--length", "1400")
+    said = lab.host("laptop").run(*argv, check=False, seconds=20).stdout
+    received = re.findall(r"([0-9.]+) Mbits/sec .*receiver", said)
+    assert received and 44 <= float(received[0]) <= 51, said
