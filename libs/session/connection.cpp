@@ -82,7 +82,8 @@ ngtcp2_settings Connection::make_settings(ByteView token) const {
   settings.initial_ts = clock_.at(last_heard_);
   settings.initial_rtt = 100 * NGTCP2_MILLISECONDS;
   settings.ack_thresh = 10;
-  settings.cc_algo = NGTCP2_CC_ALGO_CUBIC;
+  const bool is_bbr = context_.config.congestion_control == CongestionControl::Bbr;
+  settings.cc_algo = is_bbr ? NGTCP2_CC_ALGO_BBR : NGTCP2_CC_ALGO_CUBIC;
   settings.handshake_timeout = static_cast<std::uint64_t>(context_.config.handshake_timeout.count());
   settings.max_tx_udp_payload_size = context_.config.udp_payload_max;
   settings.rand_ctx.native_handle = &context_.random;

@@ -54,6 +54,12 @@ enum class PacketCipher : std::uint8_t {
   Portable,  ///< GnuTLS
 };
 
+/// How fast a sender may go.
+enum class CongestionControl : std::uint8_t {
+  Cubic,  ///< RFC 9438: slows down at each loss
+  Bbr,    ///< BBRv2: measures the path's rate and takes single losses for noise
+};
+
 struct EndpointConfig {
   Role role = Role::Client;
   Credentials credentials;
@@ -66,6 +72,7 @@ struct EndpointConfig {
   /// Largest UDP payload that is tried on a path (1200 to 65527); paths start at 1200.
   std::uint16_t udp_payload_max = 1452;
   PacketCipher packet_cipher = PacketCipher::Fastest;
+  CongestionControl congestion_control = CongestionControl::Cubic;
 };
 
 struct ConnectRequest {

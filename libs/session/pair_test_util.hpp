@@ -84,6 +84,9 @@ struct LinkOptions {
   unsigned duplicate_per_mille = 0;
   bool down = false;
   std::size_t mtu = 1472;  ///< larger datagrams vanish
+  /// Bits per second; 0: no limit. What would wait longer than `queue` for the line is dropped.
+  std::uint64_t rate = 0;
+  Duration queue = std::chrono::milliseconds(50);
 };
 
 /// One direction of the network.
@@ -143,15 +146,26 @@ class Link {
     if (path.is_direct()) direct_bytes += datagram.size();
     if (tap) tap(datagram);
     if (way.down || datagram.size() > way.mtu || random_.below(1000) < way.loss_per_mille) return;
+    const auto wait = way.rate > 0 ? wait_for_line(now, way, datagram.size()) : std::optional(Duration{});
+    if (!wait) return;
     const int copies = random_.below(1000) < way.duplicate_per_mille ? 2 : 1;
     for (int i = 0; i < copies; ++i) {
       const auto extra = random_.below(static_cast<std::uint64_t>(way.jitter.count()) + 1);
-      queue_.emplace(now + way.delay + Duration(static_cast<Duration::rep>(extra)),
+      queue_.emplace(now + *wait + way.delay + Duration(static_cast<Duration::rep>(extra)),
                      std::pair(path, to_bytes(datagram)));
     }
   }
 
+  /// Until the datagram is on the line; nothing when the queue before it is full.
+  std::optional<Duration> wait_for_line(Instant now, const LinkOptions& way, std::size_t size) {
+    const Instant start = std::max(now, line_free_);
+    if (start - now > way.queue) return std::nullopt;
+    line_free_ = start + Duration(static_cast<Duration::rep>(8'000'000'000ULL * size / way.rate));
+    return line_free_ - now;
+  }
+
   SeededRandom random_;
+  Instant line_free_;
   std::multimap<Instant, std::pair<Path, Bytes>> queue_;
 };
 
@@ -192,6 +206,7 @@ struct PairOptions {
   PacketCipher client_cipher = PacketCipher::Fastest;
   PacketCipher connector_cipher = PacketCipher::Fastest;
   LinkOptions link;
+  CongestionControl congestion_control = CongestionControl::Cubic;
 };
 
 class Pair {
@@ -204,10 +219,11 @@ class Pair {
         connector_credentials(make_credentials()),
         client_digest(*credentials_digest(client_credentials)),
         connector_digest(*credentials_digest(connector_credentials)),
-        client(config(Role::Client, client_credentials, kClientRoute, options.client_limits, options.client_cipher),
+        client(config(Role::Client, client_credentials, kClientRoute, options.client_limits, options.client_cipher,
+                      options.congestion_control),
                options.seed, nullptr),
         connector(config(Role::Connector, connector_credentials, kConnectorRoute, options.connector_limits,
-                         options.connector_cipher),
+                         options.connector_cipher, options.congestion_control),
                   options.seed + 1, &knocks),
         up(options.seed + 2),
         down(options.seed + 3),
@@ -216,8 +232,9 @@ class Pair {
   }
 
   static EndpointConfig config(Role role, const Credentials& credentials, RouteId route, const Limits& limits,
-                               PacketCipher cipher) {
+                               PacketCipher cipher, CongestionControl control = CongestionControl::Cubic) {
     EndpointConfig config;
+    config.congestion_control = control;
     config.role = role;
     config.credentials = credentials;
     config.route = route;
