@@ -295,6 +295,9 @@ void Connection::refresh_info(Instant now) {
   is_round_trip_doubtful_ = is_round_trip_doubtful_ && info_.smoothed_rtt > plausible_round_trip();
   streams_.set_now(now, round_trip(), info_.cwnd);
   pacer_.update(info_.cwnd, info_.ssthresh, round_trip());
+  const bool is_bbr = context_.config.congestion_control == CongestionControl::Bbr;
+  const bool is_long = Duration(static_cast<Duration::rep>(info_.min_rtt)) >= Pacer::kLongPath;
+  quic_paces_ = is_bbr && is_long && !is_round_trip_doubtful_;
 }
 
 /// A peer whose host slept acknowledges when it wakes what it had received before. That sample is as long as the sleep,
@@ -354,8 +357,9 @@ std::optional<Transmit> Connection::poll_transmit(Instant now, MutableBytes buff
     if (const auto transmit = take_straggler(now, buffer)) return transmit;
   }
   streams_.begin_write();
-  TrainWriter train(buffer, pacer_.train_max(), ngtcp2_conn_get_path_max_tx_udp_payload_size(quic_));
-  const Pacer::Verdict verdict = pacer_.verdict(now);
+  const std::size_t train_max = quic_paces_ ? ngtcp2_conn_get_send_quantum(quic_) : pacer_.train_max();
+  TrainWriter train(buffer, train_max, ngtcp2_conn_get_path_max_tx_udp_payload_size(quic_));
+  const Pacer::Verdict verdict = quic_paces_ ? Pacer::Verdict::Send : pacer_.verdict(now);
   fill_train(now, train, verdict);
   held_by_pacer_ = verdict == Pacer::Verdict::HoldData && (streams_.next_to_write() != nullptr || !datagrams_.empty());
   if (state_ == ConnectionState::Ended) return poll_close_packet(buffer);
@@ -364,7 +368,11 @@ std::optional<Transmit> Connection::poll_transmit(Instant now, MutableBytes buff
   if (train.empty()) return std::nullopt;
   last_sent_ = now;
   bytes_sent_ += train.size();
-  if (state_ == ConnectionState::Established) pacer_.handle_sent(now, train.size());
+  if (quic_paces_) {
+    ngtcp2_conn_update_pkt_tx_time(quic_, clock_.at(now));
+  } else if (state_ == ConnectionState::Established) {
+    pacer_.handle_sent(now, train.size());
+  }
   // A label that was forgotten is one that QUIC has no use for any more.
   const Path path = paths_.resolve(train_label_).value_or(path_);
   return Transmit{path, ByteView(buffer).first(train.size()), train.stride(), 0};

@@ -164,6 +164,7 @@ class Connection final : public TimerEntry {
   bool ping_wanted_ = false;
   bool probe_wanted_ = false;
   bool held_by_pacer_ = false;
+  bool quic_paces_ = false;  ///< BBR on a long path
 
   std::uint64_t bytes_sent_ = 0;
   std::uint64_t bytes_received_ = 0;

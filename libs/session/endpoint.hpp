@@ -72,7 +72,7 @@ struct EndpointConfig {
   /// Largest UDP payload that is tried on a path (1200 to 65527); paths start at 1200.
   std::uint16_t udp_payload_max = 1452;
   PacketCipher packet_cipher = PacketCipher::Fastest;
-  CongestionControl congestion_control = CongestionControl::Cubic;
+  CongestionControl congestion_control = CongestionControl::Bbr;
 };
 
 struct ConnectRequest {

@@ -155,7 +155,7 @@ class SchedulerTest : public testing::Test {
   Scheduler scheduler_;
 };
 
-TEST_F(SchedulerTest, WritesControlFirstThenSmallFlowsThenBulk) {
+TEST_F(SchedulerTest, WritesControlFirstThenSparseFlowsThenBulk) {
   Stream bulk;
   fill(bulk, 4, 200'000);
   for (int i = 0; i < 20; ++i) EXPECT_EQ(write(), 4);
@@ -167,6 +167,18 @@ TEST_F(SchedulerTest, WritesControlFirstThenSmallFlowsThenBulk) {
   EXPECT_EQ(write(), 0);
   for (int i = 0; i < 3; ++i) EXPECT_EQ(write(), 8);
   EXPECT_EQ(write(), 4);
+}
+
+TEST_F(SchedulerTest, AnOldFlowThatPausedGoesBeforeBulkOnesUntilItHasSentATurn) {
+  Stream shell;
+  fill(shell, 8, 100'000);
+  while (write() >= 0) continue;
+  Stream bulk;
+  fill(bulk, 4, 200'000);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(write(), 4);
+  fill(shell, 8, 60'000);
+  for (std::uint64_t sent = 0; sent < Scheduler::kTurn; sent += 1400) EXPECT_EQ(write(), 8);
+  EXPECT_EQ(write(), 4) << "now it is a bulk flow like others";
 }
 
 TEST_F(SchedulerTest, GivesBulkFlowsEqualTurns) {

@@ -1,7 +1,8 @@
 // Spreads a congestion window over its round trip on slow paths, and stays out of the way on fast ones.
 //
 // ngtcp2 1.11 has a pacer of its own, but its interval is whole nanoseconds per byte, which quantises the rate to 8, 4,
-// 2.67 … Gb/s and stalls local paths. It is left off (its tx time is never reported), and trains are spaced here.
+// 2.67 … Gb/s and stalls local paths. So it is used for BBR on long paths only, where it keeps queues short because it
+// knows the path's rate; elsewhere it is left off (its tx time is never reported), and trains are spaced here.
 #pragma once
 
 #include <algorithm>
@@ -18,6 +19,8 @@ class Pacer {
     HoldData,  ///< only acknowledgements, probes and retransmissions
   };
 
+  /// Round trip from which QUIC's own pacer is used, with BBR.
+  static constexpr Duration kLongPath = std::chrono::milliseconds(2);
   /// Pauses shorter than this are not worth a wake-up; the train just leaves.
   static constexpr Duration kShortestPause = std::chrono::milliseconds(1);
   /// A train is what leaves in this time, at least kBurstMin bytes.

@@ -206,7 +206,7 @@ struct PairOptions {
   PacketCipher client_cipher = PacketCipher::Fastest;
   PacketCipher connector_cipher = PacketCipher::Fastest;
   LinkOptions link;
-  CongestionControl congestion_control = CongestionControl::Cubic;
+  CongestionControl congestion_control = CongestionControl::Bbr;
 };
 
 class Pair {
@@ -232,7 +232,7 @@ class Pair {
   }
 
   static EndpointConfig config(Role role, const Credentials& credentials, RouteId route, const Limits& limits,
-                               PacketCipher cipher, CongestionControl control = CongestionControl::Cubic) {
+                               PacketCipher cipher, CongestionControl control = CongestionControl::Bbr) {
     EndpointConfig config;
     config.congestion_control = control;
     config.role = role;

@@ -4,12 +4,12 @@ namespace postern::session {
 
 Scheduler::List& Scheduler::list_of(SendClass send_class) {
   if (send_class == SendClass::Control) return control_;
-  return send_class == SendClass::Small ? small_ : bulk_;
+  return send_class == SendClass::Sparse ? sparse_ : bulk_;
 }
 
 SendClass Scheduler::class_of(const Stream& stream) {
   if (stream.id == kControlStream) return SendClass::Control;
-  return stream.sent_total < kSmallFlow ? SendClass::Small : SendClass::Bulk;
+  return stream.is_bulk ? SendClass::Bulk : SendClass::Sparse;
 }
 
 void Scheduler::append(Stream& stream) {
@@ -38,16 +38,17 @@ void Scheduler::remove(Stream& stream) {
 
 Stream* Scheduler::front() const {
   if (control_.first != nullptr) return control_.first;
-  return small_.first != nullptr ? small_.first : bulk_.first;
+  return sparse_.first != nullptr ? sparse_.first : bulk_.first;
 }
 
 void Scheduler::charge(Stream& stream, std::size_t bytes) {
-  stream.sent_total += bytes;
   stream.turn_bytes += bytes;
   if (!stream.has_to_send()) {
     remove(stream);
-  } else if (class_of(stream) != stream.send_class || stream.turn_bytes >= kTurn) {
+    stream.is_bulk = false;
+  } else if (stream.turn_bytes >= kTurn) {
     remove(stream);
+    stream.is_bulk = true;
     append(stream);
   }
 }

@@ -1,5 +1,7 @@
-// Which stream fills the next packet: the control stream first, then flows that have sent little (so that a request
-// never waits behind a download), then bulk flows in turn.
+// Which stream fills the next packet: the control stream first, then sparse flows, then bulk flows in turn.
+//
+// A flow is sparse until it has sent a turn's bytes without a pause, and again once all that it had is sent. So a key
+// or a request never waits behind downloads, however old its flow is, and a flow gains no rate by being sparse.
 //
 // Streams that can send stand in intrusive lists; nothing is allocated.
 #pragma once
@@ -10,9 +12,7 @@ namespace postern::session {
 
 class Scheduler {
  public:
-  /// A flow that has sent less than this goes before bulk flows.
-  static constexpr std::uint64_t kSmallFlow = 16 * 1024;
-  /// Bytes of one bulk flow before it is the next one's turn.
+  /// Bytes of one flow before it is the next one's turn; a sparse flow is a bulk flow from then on.
   static constexpr std::uint64_t kTurn = 16 * 1024;
 
   /// Puts the stream into its list when it has something to send and is not blocked by its peer.
@@ -33,7 +33,7 @@ class Scheduler {
   void append(Stream& stream);
 
   List control_;
-  List small_;
+  List sparse_;
   List bulk_;
 };
 

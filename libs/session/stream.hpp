@@ -65,7 +65,7 @@ class ReceiveQueue {
 };
 
 /// Which list of the scheduler a stream stands in.
-enum class SendClass : std::uint8_t { Idle, Control, Small, Bulk };
+enum class SendClass : std::uint8_t { Idle, Control, Sparse, Bulk };
 
 struct Stream {
   StreamId id;
@@ -73,7 +73,6 @@ struct Stream {
   ReceiveQueue receive;
   ReceiveWindow window;
 
-  std::uint64_t sent_total = 0;
   bool finish_queued = false;     ///< the writer has ended
   bool finish_sent = false;       ///< and QUIC has taken the FIN
   bool write_ended = false;       ///< reset by us or stopped by the peer: nothing is sent any more
@@ -88,6 +87,7 @@ struct Stream {
 
   // Owned by Scheduler.
   SendClass send_class = SendClass::Idle;
+  bool is_bulk = false;  ///< it has sent a turn's bytes without a pause
   std::uint64_t turn_bytes = 0;
   Stream* previous = nullptr;
   Stream* next = nullptr;

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab.testbed import Lab
+from lab.testbed import Lab, await_true
 from lab.topology import SERVER
 from lab.wan import Line, Wan
 
@@ -31,6 +31,7 @@ def _ping(lab: Lab, count: int = PINGS, size: int = 56) -> tuple[float, float]:
 def test_packets_take_the_round_trip_that_was_asked_for(lab: Lab, wan: Wan) -> None:
     for asked in (20.0, 100.0):
         wan.set(Line(round_trip_ms=asked))
+        await_true("the line carries packets", lambda: _ping(lab, count=1)[0] == 100, 10)
         answered, median = _ping(lab, count=50)
         assert answered == 100 and asked <= median < asked + 3, (asked, answered, median)
 
