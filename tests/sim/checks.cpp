@@ -229,7 +229,8 @@ std::string Scenario::describe(std::size_t client) const {
     for (const std::string& relay : instance.node->bound_at()) text += " " + relay;
     const auto* core = instance.node->core();
     if (core == nullptr) continue;
-    text += ", refused " + std::to_string(core->flows().counters().refused);
+    text +=
+        ", refused " + std::to_string(core->flows().counters().refused) + " (" + instance.node->last_refusal() + ")";
   }
   return text;
 }

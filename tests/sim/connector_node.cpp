@@ -233,6 +233,10 @@ void ConnectorNode::turn(Instant now) {
   pump();
   transmit();
   while (const auto report = process.core.flows().poll_report()) {
+    if (report->kind == connector::FlowReport::Kind::Refused) {
+      last_refusal_ =
+          report->target.to_string() + " " + wire::RefusalReason_Name(report->refusal) + " " + report->detail;
+    }
     if (report->kind == connector::FlowReport::Kind::Opened || !process.control_up) continue;
     wire::AgentMessage message;
     message.mutable_flow_record()->set_target(report->target.to_string());

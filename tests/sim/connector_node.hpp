@@ -38,6 +38,8 @@ class ConnectorNode final : public Node {
   [[nodiscard]] std::size_t pool_in_use() const;
   [[nodiscard]] const connector::Connector* core() const;
   [[nodiscard]] std::vector<std::string> bound_at() const;
+  /// The newest; for people.
+  [[nodiscard]] const std::string& last_refusal() const { return last_refusal_; }
 
  protected:
   void turn(Instant now) override;
@@ -64,6 +66,7 @@ class ConnectorNode final : public Node {
   TargetEvents events_;
   HostId host_ = 0;
   std::string refresh_token_;
+  std::string last_refusal_;
   bool turned_away_ = false;
   std::uint64_t processes_ = 0;
   std::unique_ptr<Process> process_;

@@ -154,11 +154,12 @@ std::uint16_t Scenario::next_port(PortClass ports, Bulk bulk) {
   return port;
 }
 
-void Scenario::start_long_flow(const Pair& pair) {
+std::uint16_t Scenario::start_long_flow(const Pair& pair) {
   const std::uint16_t port = next_port(pair.ports, Bulk::Maybe);
   ClientNode& node = *world_.clients[pair.client].node;
   App& app = node.connect(pair.host, port, kLongUpload, kTickBytes);
   flows_[port] = {.pair = pair, .app = app.number, .client_process = node.process_number()};
+  return port;
 }
 
 void Scenario::handle_target_opened(std::size_t instance, std::uint16_t port) {

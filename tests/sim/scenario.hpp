@@ -79,7 +79,7 @@ class Scenario {
   void pass(Duration time);
   void tick();
   void finish();
-  void start_long_flow(const Pair& pair);
+  std::uint16_t start_long_flow(const Pair& pair);
   enum class Bulk : std::uint8_t { Never, Maybe };
   [[nodiscard]] std::uint16_t next_port(PortClass ports, Bulk bulk);
   void handle_target_opened(std::size_t instance, std::uint16_t port);

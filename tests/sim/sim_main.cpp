@@ -2,11 +2,13 @@
 //
 //     sim --seed N [--events K]          says each event; exit code 1 and the reason when something does not hold
 //     sim --seeds A-B [--events K]       one line for each; stops at the first that fails
+//     sim --input FILE [--events K]      the run that a fuzzer's bytes choose (there: 20 events)
 #include <gtest/gtest.h>
 
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
+#include <fstream>
+#include <iterator>
 #include <string>
 
 #include "sim/scenario.hpp"
@@ -20,11 +22,16 @@ struct Options {
   std::uint64_t last = 1;
   std::size_t events = 40;
   bool many = false;
+  std::string input{};
 };
 
 bool parse(int argc, char** argv, Options& options) {
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string name = argv[i];
+    if (name == "--input") {
+      options.input = argv[i + 1];
+      continue;
+    }
     char* rest = nullptr;
     const std::uint64_t number = std::strtoull(argv[i + 1], &rest, 10);
     if (rest == argv[i + 1]) return false;
@@ -56,6 +63,16 @@ void say(std::uint64_t seed, const Outcome& outcome) {
   std::fflush(stdout);
 }
 
+int run_input(const Options& options) {
+  std::ifstream file(options.input, std::ios::binary);
+  const postern::Bytes bytes(std::istreambuf_iterator<char>(file), {});
+  const Outcome outcome = postern::sim::run_bytes(bytes, options.events);
+  for (const std::string& line : outcome.history) std::fprintf(stderr, "%s\n", line.c_str());
+  if (outcome.violation.empty()) return 0;
+  std::fprintf(stderr, "%s does not hold: %s\n", options.input.c_str(), outcome.violation.c_str());
+  return 1;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -63,9 +80,10 @@ int main(int argc, char** argv) {
   testing::InitGoogleTest();
   Options options;
   if (!parse(argc, argv, options)) {
-    std::fprintf(stderr, "sim: usage: sim [--seed N | --seeds A-B] [--events K]\n");
+    std::fprintf(stderr, "sim: usage: sim [--seed N | --seeds A-B | --input FILE] [--events K]\n");
     return 2;
   }
+  if (!options.input.empty()) return run_input(options);
   for (std::uint64_t seed = options.first; seed <= options.last; ++seed) {
     const Outcome outcome = postern::sim::run_seed(seed, options.events, !options.many);
     if (outcome.violation.empty()) {
