@@ -97,7 +97,8 @@ Manual cli(const std::string& date) {
       .section = 1,
       .date = date,
       .description = {"Asks and steers the client daemon, posternd(8), of this machine. Everybody may ask; signing in "
-                      "and out, connecting and disconnecting are for root and the members of the group postern."},
+                      "and out, connecting, disconnecting, and what people do (flows) are for root and the members of "
+                      "the group postern."},
       .files = {{"/run/postern/posternd.sock", "The daemon's socket."},
                 {"$XDG_RUNTIME_DIR/postern/posternd.sock", "That of your own postern proxy, which is asked first."},
                 {"$XDG_STATE_HOME/postern", "Device key and sign-in of postern proxy."}},
@@ -106,6 +107,7 @@ Manual cli(const std::string& date) {
            "postern login 'https://203.0.113.10/#ca=DIGEST'"},
           {"Which resources may I reach?", "postern resources"},
           {"Why do I reach something, or not?", "postern explain proxmox.home:8006"},
+          {"What runs, and what does it wait for?", "postern flows --watch"},
           {"A SOCKS5 and HTTP proxy, without rights on the machine:", "postern proxy"},
           {"ssh through Postern, without a network device:", "ssh -o ProxyCommand='postern nc %h %p' ssh.home.lan"}}};
 }

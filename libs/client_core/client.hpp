@@ -143,6 +143,8 @@ class Client {
   [[nodiscard]] std::vector<IpAddress> relay_addresses() const;
   [[nodiscard]] ClientState state(Instant now) const;
   [[nodiscard]] ClientStatus status(Instant now) const;
+  /// Living flows, at most `living_max`, and those that ended last.
+  [[nodiscard]] FlowList flows(Instant now, std::size_t living_max) const;
   /// What the TUN should be given, and what never (runtime's part: plan_routes, then the kernel).
   [[nodiscard]] RouteRequest route_request(const HostFacts& host) const;
   /// What would become of a TCP connection to there, now. Changes nothing and sends nothing.

@@ -141,6 +141,18 @@ void Client::collect_drops(ClientStatus& status) const {
   }
 }
 
+FlowList Client::flows(Instant now, std::size_t living_max) const {
+  FlowList list;
+  if (!plane_) return list;
+  list.flows = plane_->flows.list(now, living_max);
+  list.living = plane_->flows.size();
+  for (FlowInfo& flow : list.flows) {
+    const model::Resource* resource = directory_.table().find(flow.resource);
+    if (resource != nullptr) flow.resource_name = resource->name;
+  }
+  return list;
+}
+
 ClientStatus Client::status(Instant now) const {
   ClientStatus status;
   status.state = state(now);

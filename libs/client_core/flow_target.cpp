@@ -124,7 +124,13 @@ std::expected<FlowTarget, FlowRefusal> find_target(Instant now, WallTime wall, c
 std::optional<FlowVerdict> parse_flow_reply(ByteView message) {
   wire::FlowReply reply;
   if (!reply.ParseFromArray(message.data(), static_cast<int>(message.size()))) return std::nullopt;
-  if (reply.has_opened()) return FlowVerdict{true, {}, {}, false};
+  if (reply.has_opened()) {
+    FlowVerdict opened;
+    opened.opened = true;
+    opened.connected = IpAddress::from_bytes(as_bytes(reply.opened().address())).value_or(IpAddress());
+    opened.connect_time = std::chrono::microseconds(reply.opened().connect_us());
+    return opened;
+  }
   if (reply.has_refused()) return verdict_for(reply.refused().reason());
   return std::nullopt;
 }

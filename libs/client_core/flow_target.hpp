@@ -73,6 +73,8 @@ struct FlowVerdict {
   tcp::Refusal answer = tcp::Refusal::AdminProhibited;
   bool try_elsewhere = false;  ///< this instance is full or ends; another one may take the flow
   bool leaving = false;        ///< it ends
+  IpAddress connected{};     ///< opened: to where
+  Duration connect_time{};   ///< and how long connect() took there
 };
 /// Nothing for a message that is no FlowReply.
 [[nodiscard]] std::optional<FlowVerdict> parse_flow_reply(ByteView message);

@@ -35,19 +35,24 @@ std::vector<tcp::FlowId> Flows::select(Predicate predicate) const {
 // --- a flow's life -------------------------------------------------------------------------------------------------
 
 void Flows::open(Instant now, WallTime wall, tcp::FlowId id, const Destination& to, ApplicationSide& side) {
-  start(now, id, side, find_target(now, wall, parts_.directory, parts_.addresses, to));
+  start(now, id, side, to, find_target(now, wall, parts_.directory, parts_.addresses, to));
 }
 
-void Flows::start(Instant now, tcp::FlowId id, ApplicationSide& side, std::expected<FlowTarget, FlowRefusal> target) {
+void Flows::start(Instant now, tcp::FlowId id, ApplicationSide& side, const Destination& to,
+                  std::expected<FlowTarget, FlowRefusal> target) {
   if (!target) {
     ++refusals_[static_cast<std::size_t>(target.error())];
+    FlowInfo info;
+    info.id = id.value;
+    info.destination = to.text();
+    remember(now, std::move(info), to_string(target.error()));
     return side.refuse(now, id, {target.error(), answer_for(target.error())});
   }
   Flow& flow = flows_[id];
   flow.id = id;
   flow.side = &side;
   flow.target = std::move(*target);
-  flow.since = now;
+  flow.meter.handle_started(now);
   new_.emplace_back(now, flow.id);
   place(now, flow);
 }
@@ -125,7 +130,7 @@ void Flows::refuse(Instant now, Flow& flow, FlowRefusal reason, std::optional<tc
   ++refusals_[static_cast<std::size_t>(reason)];
   flow.side->refuse(now, flow.id, {reason, answer.value_or(answer_for(reason))});
   if (flow.instance.value != 0) leave_peer(flow);
-  erase(flow);
+  erase(now, flow, to_string(reason));
 }
 
 void Flows::abort(Instant now, Flow& flow, std::uint64_t code) {
@@ -136,16 +141,17 @@ void Flows::abort(Instant now, Flow& flow, std::uint64_t code) {
     flow.side->refuse(now, flow.id, {FlowRefusal::NoResource, tcp::Refusal::AdminProhibited});
   }
   if (flow.stage != Stage::Waiting) parts_.sessions.reset(flow.session, flow.stream, code);
-  forget(flow);
+  forget(now, flow, "reset");
 }
 
-void Flows::forget(Flow& flow) {
+void Flows::forget(Instant now, Flow& flow, std::string_view how) {
   if (flow.stage != Stage::Waiting) by_stream_.erase(key(flow));
   if (flow.instance.value != 0) parts_.peers.count_flow(flow.instance, -1);
-  erase(flow);
+  erase(now, flow, how);
 }
 
-void Flows::erase(const Flow& flow) {
+void Flows::erase(Instant now, const Flow& flow, std::string_view how) {
+  remember(now, describe(now, flow), how);
   held_.erase(flow.id);
   flows_.erase(flow.id);
 }
@@ -159,7 +165,8 @@ void Flows::abort_all(Instant now) {
 void Flows::handle_event(Instant now, WallTime wall, const tcp::Event& event) {
   if (const auto* incoming = std::get_if<tcp::Incoming>(&event)) {
     const SocketAddress& to = incoming->tuple.remote;
-    return start(now, incoming->flow, parts_.tun, find_target(now, wall, parts_.directory, parts_.addresses, to));
+    return start(now, incoming->flow, parts_.tun, {to.ip, to.port},
+                 find_target(now, wall, parts_.directory, parts_.addresses, to));
   }
   Flow* flow = find(std::visit([](const auto& e) { return e.flow; }, event));
   if (flow == nullptr) return;
@@ -167,6 +174,7 @@ void Flows::handle_event(Instant now, WallTime wall, const tcp::Event& event) {
     handle_data(now, *flow, data->bytes);
   } else if (const auto* acknowledged = std::get_if<tcp::Acknowledged>(&event)) {
     if (flow->stage != Stage::Open) return;
+    flow->meter.handle_taken(now, acknowledged->bytes);
     parts_.sessions.consume(flow->session, flow->stream, acknowledged->bytes);
     pump_to_application(now, *flow);
   } else if (std::holds_alternative<tcp::PeerFinished>(event)) {
@@ -175,9 +183,9 @@ void Flows::handle_event(Instant now, WallTime wall, const tcp::Event& event) {
     parts_.peers.note_written(now, flow->instance);
   } else if (std::holds_alternative<tcp::Aborted>(event)) {
     if (flow->stage != Stage::Waiting) parts_.sessions.reset(flow->session, flow->stream, kResetByApplication);
-    forget(*flow);
+    forget(now, *flow, "reset");
   } else if (std::holds_alternative<tcp::FlowClosed>(event)) {
-    forget(*flow);
+    forget(now, *flow, "closed");
   }
 }
 
@@ -190,11 +198,17 @@ void Flows::handle_data(Instant now, Flow& flow, const Slice& bytes) {
   }
   parts_.peers.note_written(now, flow.instance);
   flow.withheld += size;
-  handle_writable(flow);
+  flow.meter.handle_sent(size);
+  handle_writable(now, flow);
 }
 
-void Flows::handle_writable(Flow& flow) {
-  if (flow.withheld == 0 || parts_.sessions.writable(flow.session, flow.stream) == 0) return;
+void Flows::handle_writable(Instant now, Flow& flow) {
+  if (flow.withheld == 0) return;
+  if (parts_.sessions.writable(flow.session, flow.stream) == 0) {
+    const bool is_closed = parts_.sessions.pressure(flow.session, flow.stream).is_peer_window_closed;
+    return flow.meter.begin_upward_stall(now, is_closed ? StallCause::SlowServer : StallCause::Path);
+  }
+  flow.meter.end_upward_stall(now);
   flow.side->grant(flow.id, std::exchange(flow.withheld, 0));
 }
 
@@ -219,7 +233,7 @@ void Flows::handle_event(Instant now, const session::Event& event) {
   if (std::holds_alternative<session::StreamReadable>(event)) {
     handle_readable(now, *flow);
   } else if (std::holds_alternative<session::StreamWritable>(event)) {
-    handle_writable(*flow);
+    handle_writable(now, *flow);
   } else if (const auto* reset = std::get_if<session::StreamReset>(&event)) {
     abort(now, *flow, reset->code);
   } else if (const auto* stopped = std::get_if<session::StreamStopped>(&event)) {
@@ -241,6 +255,7 @@ void Flows::handle_readable(Instant now, Flow& flow) {
     const tcp::FlowId id = flow.id;
     if (!read_reply(now, flow, slice) || find(id) == nullptr) return;
     parts_.sessions.consume(flow.session, flow.stream, before - slice.size());
+    note_received(now, flow, slice.size());
     if (!slice.empty()) flow.side->send(now, flow.id, std::move(slice));
   }
   pump_to_application(now, flow);
@@ -272,6 +287,7 @@ bool Flows::read_reply(Instant now, Flow& flow, Slice& slice) {
   flow.reply = wire::LengthPrefixedReader{wire::kFlowMessageMax};
   flow.tried = {};
   flow.stage = Stage::Open;
+  flow.meter.handle_opened(now, verdict->connected, verdict->connect_time);
   ++opened_;
   flow.side->accept(now, flow.id);
   return true;
@@ -282,9 +298,15 @@ void Flows::pump_to_application(Instant now, Flow& flow) {
   while (flow.side->sendable(flow.id) > 0) {
     Slice slice = parts_.sessions.read(flow.session, flow.stream);
     if (slice.empty()) break;
+    note_received(now, flow, slice.size());
     flow.side->send(now, flow.id, std::move(slice));
   }
   if (parts_.sessions.at_end(flow.session, flow.stream)) finish_application(now, flow);
+}
+
+void Flows::note_received(Instant now, Flow& flow, std::size_t bytes) {
+  const bool is_full = parts_.sessions.pressure(flow.session, flow.stream).is_own_window_full;
+  flow.meter.handle_received(now, bytes, is_full);
 }
 
 void Flows::finish_application(Instant now, Flow& flow) {

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "client_core/application_side.hpp"
+#include "client_core/flow_meter.hpp"
 #include "client_core/flow_target.hpp"
 #include "client_core/peers.hpp"
 #include "tcp/endpoint.hpp"
@@ -35,6 +36,8 @@ struct FlowsConfig {
   Duration held_interval = std::chrono::milliseconds(500);
   /// Payload up to this size is copied into packed blocks, so that it does not pin the 72 KiB block it was read into.
   std::size_t copy_max = 2048;
+  /// Ended and refused flows that are remembered; the oldest is forgotten.
+  std::size_t ended_max = 256;
 };
 
 class Flows {
@@ -70,6 +73,8 @@ class Flows {
   void abort_all(Instant now);
 
   [[nodiscard]] std::size_t size() const { return flows_.size(); }
+  /// The newest living flows, then the ones that ended last; at most `living_max` and FlowsConfig::ended_max.
+  [[nodiscard]] std::vector<FlowInfo> list(Instant now, std::size_t living_max) const;
   [[nodiscard]] std::size_t opened() const { return opened_; }
   [[nodiscard]] const std::array<std::uint64_t, static_cast<std::size_t>(FlowRefusal::kCount)>& refusals() const {
     return refusals_;
@@ -90,13 +95,14 @@ class Flows {
     bool app_finished = false;
     bool target_finished = false;
     std::size_t withheld = 0;  ///< received from the application, window not granted yet
-    Instant since;
+    FlowMeter meter;
     wire::LengthPrefixedReader reply{wire::kFlowMessageMax};
     std::vector<model::InstanceId> tried;
   };
 
   // flow life
-  void start(Instant now, tcp::FlowId id, ApplicationSide& side, std::expected<FlowTarget, FlowRefusal> target);
+  void start(Instant now, tcp::FlowId id, ApplicationSide& side, const Destination& to,
+             std::expected<FlowTarget, FlowRefusal> target);
   void place(Instant now, Flow& flow);
   void hold(Instant now, Flow& flow);
   [[nodiscard]] FlowRefusal what_is_missing() const;
@@ -105,12 +111,15 @@ class Flows {
   void retry_elsewhere(Instant now, Flow& flow);
   void refuse(Instant now, Flow& flow, FlowRefusal reason, std::optional<tcp::Refusal> answer = {});
   void abort(Instant now, Flow& flow, std::uint64_t code);
-  void forget(Flow& flow);
-  void erase(const Flow& flow);
+  void forget(Instant now, Flow& flow, std::string_view how);
+  void erase(Instant now, const Flow& flow, std::string_view how);
+  [[nodiscard]] FlowInfo describe(Instant now, const Flow& flow) const;
+  void remember(Instant now, FlowInfo info, std::string_view how);
 
   // application → target
   void handle_data(Instant now, Flow& flow, const Slice& bytes);
-  void handle_writable(Flow& flow);
+  void handle_writable(Instant now, Flow& flow);
+  void note_received(Instant now, Flow& flow, std::size_t bytes);
   // target → application
   void handle_readable(Instant now, Flow& flow);
   [[nodiscard]] bool read_reply(Instant now, Flow& flow, Slice& slice);
@@ -135,6 +144,7 @@ class Flows {
   bool unsettled_ = false;
   std::optional<Instant> next_look_;  ///< for instances for held flows
   std::size_t opened_ = 0;
+  std::deque<std::pair<Instant, FlowInfo>> ended_;
   std::array<std::uint64_t, static_cast<std::size_t>(FlowRefusal::kCount)> refusals_{};
 };
 

@@ -133,6 +133,59 @@ TEST_F(LocalFlowsTest, AreAbortedWhenTheirResourceIsTakenAway) {
   EXPECT_TRUE(side.aborted);
 }
 
+TEST_F(LocalFlowsTest, AreListedWithWhatTheyDidAndHowTheyEnded) {
+  ConnectorSide& connector = world.add_connector();
+  connector.download = 5000;
+  world.bring_up();
+  open("nginx.home.lan:80");
+  ASSERT_TRUE(run_until([&] { return side.received == 5000; }));
+  write(700);
+  FlowList list = world.client->flows(world.now, 10);
+  ASSERT_EQ(list.flows.size(), 1U);
+  const FlowInfo& living = list.flows.front();
+  EXPECT_EQ(living.resource_name, "r1");
+  EXPECT_EQ(living.destination, "nginx.home.lan:80");
+  EXPECT_EQ(living.state, "open");
+  EXPECT_EQ(living.connector, "attic");
+  EXPECT_EQ(living.path, "relay");
+  EXPECT_EQ(living.connect_time, 100us);
+  EXPECT_GE(living.open_time, 10ms) << "a handshake, Hello and the flow's own question";
+  EXPECT_GE(living.first_byte_time, *living.open_time);
+  EXPECT_EQ(living.bytes_up, 700U);
+  EXPECT_EQ(living.bytes_down, 5000U);
+  EXPECT_FALSE(living.ended_ago);
+  tell(tcp::Aborted{id});
+  id = tcp::FlowId(kLocalFlowBit | 2);
+  open("other.home.lan:80");
+  list = world.client->flows(world.now, 10);
+  EXPECT_EQ(list.living, 0U);
+  ASSERT_EQ(list.flows.size(), 2U);
+  EXPECT_EQ(list.flows[0].state, "no_resource");
+  EXPECT_EQ(list.flows[0].destination, "other.home.lan:80");
+  EXPECT_EQ(list.flows[1].state, "reset");
+  EXPECT_TRUE(list.flows[1].ended_ago);
+}
+
+TEST_F(LocalFlowsTest, OfASlowReaderSaySo) {
+  world.add_connector().download = 64'000'000;
+  world.bring_up();
+  open("192.168.1.7:80");
+  ASSERT_TRUE(run_until([&] { return side.accepted; }));
+  world.run_for(10s);
+  const FlowList list = world.client->flows(world.now, 10);
+  EXPECT_GT(list.flows.front().stalls[static_cast<std::size_t>(StallCause::SlowReader)], 8s);
+  EXPECT_EQ(list.flows.front().stalls[static_cast<std::size_t>(StallCause::Path)], 0s);
+}
+
+TEST_F(LocalFlowsTest, ThatEndedAreRememberedUpToABound) {
+  for (int i = 0; i < 1000; ++i) open("other" + std::to_string(i) + ".home.lan:80");
+  world.bring_up();
+  for (int i = 0; i < 1000; ++i) open("other" + std::to_string(i) + ".home.lan:80");
+  const FlowList list = world.client->flows(world.now, 10);
+  ASSERT_EQ(list.flows.size(), FlowsConfig().ended_max);
+  EXPECT_EQ(list.flows.front().destination, "other999.home.lan:80");
+}
+
 TEST_F(LocalFlowsTest, OfAVirtualAddressLeadToItsName) {
   ConnectorSide& connector = world.add_connector();
   world.bring_up();

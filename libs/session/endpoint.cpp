@@ -425,6 +425,11 @@ std::size_t Endpoint::writable(SessionId session, StreamId stream) const {
   return connection == nullptr ? 0 : connection->streams().writable(stream);
 }
 
+StreamPressure Endpoint::pressure(SessionId session, StreamId stream) const {
+  Connection* connection = impl_->find_live(session);
+  return connection == nullptr ? StreamPressure{} : connection->streams().pressure(stream);
+}
+
 std::expected<void, StreamError> Endpoint::write(SessionId session, StreamId stream, Slice bytes) {
   Connection* connection = impl_->find_live(session);
   if (connection == nullptr) return std::unexpected(StreamError::UnknownSession);

@@ -165,6 +165,7 @@ class Endpoint {
   [[nodiscard]] std::expected<StreamId, StreamError> open_stream(SessionId session);
   /// Bytes that write() takes now. The control stream ignores the bound of the session's budget.
   [[nodiscard]] std::size_t writable(SessionId session, StreamId stream) const;
+  [[nodiscard]] StreamPressure pressure(SessionId session, StreamId stream) const;
   /// Queues the slice without copying; it is held until acknowledged. Takes it whole, also above writable().
   std::expected<void, StreamError> write(SessionId session, StreamId stream, Slice bytes);
   /// FIN after what is queued.

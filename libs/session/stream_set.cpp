@@ -182,6 +182,13 @@ bool StreamSet::is_nearly_full(const Stream& stream) const {
   return stream.send.unsent() > max - max / 4;
 }
 
+StreamPressure StreamSet::pressure(StreamId id) const {
+  const Stream* stream = find(id);
+  if (stream == nullptr) return {};
+  const std::uint64_t left = std::min(session_budget_.left(), process_budget_.left());
+  return {stream->flow_blocked, stream->window.is_limit(limits_.stream_window, left), stream->receive.unread()};
+}
+
 std::size_t StreamSet::writable(StreamId id) const {
   const Stream* stream = find(id);
   if (stream == nullptr || stream->finish_queued || stream->write_ended) return 0;

@@ -76,6 +76,7 @@ class StreamSet {
   /// Whether any stream but the control stream is open.
   [[nodiscard]] bool carries_flows() const { return streams_.size() > (find(kControlStream) != nullptr ? 1U : 0U); }
   [[nodiscard]] bool has_budget() const;
+  [[nodiscard]] StreamPressure pressure(StreamId id) const;
   [[nodiscard]] std::uint64_t packets_lost() const;
 
  private:

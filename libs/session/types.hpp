@@ -183,6 +183,13 @@ struct DatagramLimit {
   bool is_settled = false;  ///< the size of the path has been found out
 };
 
+/// What holds a stream up, if it is held up.
+struct StreamPressure {
+  bool is_peer_window_closed = false;  ///< the peer wants no more bytes now
+  bool is_own_window_full = false;     ///< the peer fills a window that may not grow any more
+  std::uint64_t unread = 0;            ///< bytes that have come and were not read
+};
+
 enum class StreamError : std::uint8_t {
   UnknownSession,
   UnknownStream,

@@ -32,6 +32,11 @@ class ReceiveWindow {
 
   [[nodiscard]] std::uint64_t size() const { return size_; }
 
+  /// The peer fills the window faster than it comes back, and the window may not grow any more.
+  [[nodiscard]] bool is_limit(std::uint64_t max, std::uint64_t left) const {
+    return wants_growth_ && (size_ >= max || left == 0);
+  }
+
   void handle_arrival(Instant now, std::size_t bytes, Duration round_trip) {
     round_bytes_ += bytes;
     if (round_bytes_ < size_) return;

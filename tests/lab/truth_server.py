@@ -28,6 +28,8 @@ PORTS = {
     "filtered": 9025,
 }
 LATE_SECONDS = 2.0
+_PAUSE = threading.Event()
+"""Never set: being late is what this server is for."""
 LATE_BYTES = 24 << 20
 _seen: dict[str, str] = {}
 
@@ -78,7 +80,7 @@ def _urgent(connection: socket.socket) -> None:
 
 
 def _late_reader(connection: socket.socket) -> None:
-    time.sleep(LATE_SECONDS)
+    _PAUSE.wait(LATE_SECONDS)
     total = 0
     while data := connection.recv(1 << 20):
         total += len(data)
@@ -138,7 +140,7 @@ def _late_accept() -> None:
     listener = _listen(PORTS["late_accept"], 0)
     while True:
         waiting = _fill(PORTS["late_accept"])
-        time.sleep(LATE_SECONDS)
+        _PAUSE.wait(LATE_SECONDS)
         deadline = time.monotonic() + LATE_SECONDS * 3
         while (left := deadline - time.monotonic()) > 0:
             listener.settimeout(left)

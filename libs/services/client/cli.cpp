@@ -10,6 +10,7 @@
 #include "config/exit_code.hpp"
 #include "services/client/cli_doctor.hpp"
 #include "services/client/cli_explain.hpp"
+#include "services/client/cli_flows.hpp"
 #include "services/client/cli_proxy.hpp"
 #include "services/client/cli_text.hpp"
 #include "services/client/daemon_line.hpp"
@@ -158,6 +159,7 @@ int dispatch(const CliWorld& world, const config::Settings& settings, const std:
   if (name == "resources") return run_simple(world, settings, RequestType::Resources);
   if (name == "explain") return run_explain(world, settings);
   if (name == "doctor") return run_doctor(world, settings);
+  if (name == "flows") return run_flows(world, settings);
   if (name == "nc") return run_nc(world, settings);
   if (name == "proxy") return run_proxy(world, settings);
   if (name == "login") return run_login(world, settings);
@@ -226,6 +228,9 @@ config::Program cli_program(const std::string& version) {
                switch_option("watch", "Again at each change, until Ctrl-C.")}),
       std::move(explain),
       std::move(doctor),
+      command("flows", "Shows the connections that run and the ones that ended last: path, times, bytes, stalls.",
+              {switch_option("json", "As JSON; with --watch one line each time."),
+               switch_option("watch", "Again each second, until Ctrl-C.")}),
       std::move(nc),
       proxy_command(),
       command("resources", "Lists the resources that you may reach.", {switch_option("json", "As JSON.")}),

@@ -26,6 +26,9 @@ constexpr Duration kLookUpMax = std::chrono::seconds(3);
 constexpr Duration kAwayBeforeLookUp = std::chrono::seconds(10);
 constexpr Duration kLookUpAgain = std::chrono::seconds(30);
 
+/// Living flows in one answer: it stays below IpcServer::kUnreadMax.
+constexpr std::size_t kFlowsShown = 4096;
+
 constexpr const char* kNotSignedIn = "nobody is signed in on this device: run `postern login URL`";
 
 std::string device_name() {
@@ -306,6 +309,8 @@ void Daemon::handle_line(IpcConnection from, std::string_view line) {
       return ipc_->send(from, build_status(status(), Last::Yes));
     case RequestType::Explain:
       return handle_explain(from, *request);
+    case RequestType::Flows:
+      return ipc_->send(from, build_flows(engine_ ? engine_->flows(kFlowsShown) : FlowList{}));
     case RequestType::Open:
       return handle_open(from, *request);
     case RequestType::Login:

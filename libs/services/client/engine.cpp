@@ -151,6 +151,10 @@ Explanation Engine::explain(const Destination& destination) const {
   return client_.explain(runtime::monotonic_now(), destination, host_facts());
 }
 
+FlowList Engine::flows(std::size_t living_max) const {
+  return client_.flows(runtime::monotonic_now(), living_max);
+}
+
 void Engine::end(EngineEnded::Kind kind, std::string reason, std::vector<IpPrefix> avoid) {
   if (std::exchange(has_ended_, true)) return;
   // In a task: whoever is told destroys this object.
@@ -258,15 +262,15 @@ void Engine::serve_streams(Instant now) {
   while (const auto wanted = streams.poll_wanted()) {
     client_.open_flow(now, wanted->flow, wanted->destination, streams);
   }
-  bool is_busy = true;
-  for (int round = 0; is_busy && round < kStreamRoundsPerTurn; ++round) {
-    is_busy = false;
+  for (int round = 0; round < kStreamRoundsPerTurn; ++round) {
+    bool has_news = false;
     while (const auto event = streams.poll_event()) {
       client_.handle_application_event(now, *event);
-      is_busy = true;
+      has_news = true;
     }
-    if (is_busy) client_.settle(now);
+    if (has_news) client_.settle(now);
     streams.write_ready(now);
+    if (!streams.has_events()) return;
   }
 }
 

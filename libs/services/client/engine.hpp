@@ -75,6 +75,7 @@ class Engine final : public runtime::TurnParticipant {
   /// The server's name has other addresses now; they are tried at once.
   void set_server_addresses(std::vector<std::string> addresses);
   [[nodiscard]] Explanation explain(const Destination& destination) const;
+  [[nodiscard]] FlowList flows(std::size_t living_max) const;
   /// What the keeper found.
   void handle_dns(DnsReport report);
   /// Says goodbye to the connectors, restores DNS. The destructor does the rest.

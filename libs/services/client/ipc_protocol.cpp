@@ -127,6 +127,32 @@ json server_json(const std::optional<ServerStatus>& server) {
       {"host", server->host}, {"port", server->port}, {"addresses", server->addresses}, {"root_pin", server->root_pin}};
 }
 
+json flow_json(const FlowInfo& flow) {
+  json stalls = json::object();
+  for (std::size_t i = 0; i < flow.stalls.size(); ++i) {
+    stalls[std::string(to_string(static_cast<StallCause>(i))) + "_ms"] = milliseconds(flow.stalls[i]);
+  }
+  return {{"id", std::to_string(flow.id)},
+          {"resource_id", std::to_string(flow.resource.value)},
+          {"resource", flow.resource_name},
+          {"protocol", "tcp"},
+          {"destination", flow.destination},
+          {"connected", flow.connected},
+          {"state", flow.state},
+          {"connector", flow.connector},
+          {"path", flow.path},
+          {"transport", flow.transport},
+          {"rtt_ms", milliseconds(flow.round_trip)},
+          {"connect_ms", milliseconds(flow.connect_time)},
+          {"open_ms", milliseconds(flow.open_time)},
+          {"first_byte_ms", milliseconds(flow.first_byte_time)},
+          {"bytes_up", flow.bytes_up},
+          {"bytes_down", flow.bytes_down},
+          {"age_ms", milliseconds(flow.age)},
+          {"ended_ago_ms", milliseconds(flow.ended_ago)},
+          {"stalls", std::move(stalls)}};
+}
+
 json proxy_json(const std::optional<ProxyStatus>& proxy) {
   if (!proxy) return nullptr;
   return {{"address", proxy->address},
@@ -207,6 +233,12 @@ std::string build_invitation(const Invitation& invitation) {
 
 std::string build_signed_in(const SignIn& sign_in) {
   return line({{"event", "signed_in"}, {"account", sign_in.account}, {"network", sign_in.network}}, Last::Yes);
+}
+
+std::string build_flows(const FlowList& list) {
+  json flows = json::array();
+  for (const FlowInfo& flow : list.flows) flows.push_back(flow_json(flow));
+  return line({{"flows", std::move(flows)}, {"living", list.living}}, Last::Yes);
 }
 
 std::string build_opening() {

@@ -17,6 +17,7 @@
 #include <string_view>
 
 #include "client_core/explanation.hpp"
+#include "client_core/flow_meter.hpp"
 #include "client_core/status.hpp"
 #include "services/client/problem.hpp"
 #include "services/client/sign_in.hpp"
@@ -27,17 +28,29 @@ inline constexpr int kIpcVersion = 1;
 /// A longer line ends the connection.
 inline constexpr std::size_t kIpcLineMax = 64 * 1024;
 
-enum class RequestType : std::uint8_t { Status, Resources, Explain, Open, Login, Logout, Connect, Disconnect, Version };
+enum class RequestType : std::uint8_t {
+  Status,
+  Resources,
+  Explain,
+  Open,
+  Flows,
+  Login,
+  Logout,
+  Connect,
+  Disconnect,
+  Version,
+};
 
 struct RequestKind {
   RequestType type;
   std::string_view word;
-  bool changes = false;  ///< only for root and the group postern
+  bool changes = false;  ///< only for root and the group postern: it changes something, or shows what people do
 };
 /// The one table of requests.
 inline constexpr std::array kRequestKinds = {
     RequestKind{RequestType::Status, "status"},         RequestKind{RequestType::Resources, "resources"},
     RequestKind{RequestType::Explain, "explain"},       RequestKind{RequestType::Open, "open"},
+    RequestKind{RequestType::Flows, "flows", true},
     RequestKind{RequestType::Login, "login", true},     RequestKind{RequestType::Logout, "logout", true},
     RequestKind{RequestType::Connect, "connect", true}, RequestKind{RequestType::Disconnect, "disconnect", true},
     RequestKind{RequestType::Version, "version"},
@@ -62,6 +75,7 @@ enum class Last : std::uint8_t { No, Yes };
 [[nodiscard]] std::string build_explanation(const Explanation& explanation);
 [[nodiscard]] std::string build_invitation(const Invitation& invitation);
 [[nodiscard]] std::string build_signed_in(const SignIn& sign_in);
+[[nodiscard]] std::string build_flows(const FlowList& list);
 [[nodiscard]] std::string build_opening();
 [[nodiscard]] std::string build_done(std::string_view message);
 [[nodiscard]] std::string build_version(std::string_view version);

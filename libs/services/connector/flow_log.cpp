@@ -26,13 +26,36 @@ json resource_of(const FlowReport& report, const policy::ResourceTable& table) {
   return resource;
 }
 
+/// The reasons of schema/session.proto by which the connector decides about people, in contrast to what went wrong.
+bool is_denial(wire::RefusalReason reason) {
+  return reason >= wire::REFUSAL_NOT_IN_LEASE && reason <= wire::REFUSAL_FORBIDDEN_ADDRESS;
+}
+
+std::string_view event_type(const FlowReport& report) {
+  switch (report.kind) {
+    case FlowReport::Kind::Opened:
+      return "established_connection";
+    case FlowReport::Kind::Closed:
+      return "closed_connection";
+    case FlowReport::Kind::Refused:
+      break;
+  }
+  return is_denial(report.refusal) ? "denied_access" : "failed_to_connect";
+}
+
+/// "REFUSAL_TIMED_OUT: connect: Connection timed out"
+std::string error_message(const FlowReport& report) {
+  return wire::RefusalReason_Name(report.refusal) + (report.detail.empty() ? "" : ": " + report.detail);
+}
+
 json connection_of(const FlowReport& report, const AnalyticsContext& context) {
   json connection = {{"id", context.process + "-" + std::to_string(report.flow.value)},
-                     {"resource_ip", report.connected.ip.to_string()},
-                     {"resource_port", report.connected.port},
+                     {"resource_port", report.connected.port != 0 ? report.connected.port : report.target.port},
                      {"protocol", "tcp"},
                      {"tunnel_path", "relayed"},
                      {"tunnel_proto", "quic/udp"}};
+  if (report.connected.port != 0) connection["resource_ip"] = report.connected.ip.to_string();
+  if (report.kind == FlowReport::Kind::Refused) connection["error_message"] = error_message(report);
   if (report.lease) {
     const std::int64_t age = to_unix_seconds(report.at) - report.lease->issued_at;
     connection["cbct_freshness"] = std::max<std::int64_t>(age, 0);
@@ -67,13 +90,12 @@ std::optional<wire::FlowRecord> to_flow_record(const FlowReport& report) {
 
 std::string to_analytics_line(const FlowReport& report, const policy::ResourceTable& table,
                               const AnalyticsContext& context) {
-  if (report.kind == FlowReport::Kind::Refused) return "";
   json relays = json::array();
   for (const auto& relay : context.relays) {
     relays.push_back({{"name", relay.name}, {"ip", relay.address.ip.to_string()}, {"port", relay.address.port}});
   }
   json event = {
-      {"event_type", report.kind == FlowReport::Kind::Opened ? "established_connection" : "closed_connection"},
+      {"event_type", event_type(report)},
       {"timestamp", to_unix_ms(report.at)},
       {"resource", resource_of(report, table)},
       {"connection", connection_of(report, context)},

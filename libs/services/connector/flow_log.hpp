@@ -21,7 +21,7 @@ struct AnalyticsContext {
   std::vector<RelayBindings::Bound> relays;
 };
 
-/// Empty where v2 has no line: refusals are in the controller's flow log.
+/// Opened, closed, refused by us (denied_access), refused by the target or its network (failed_to_connect).
 [[nodiscard]] std::string to_analytics_line(const FlowReport& report, const policy::ResourceTable& table,
                                             const AnalyticsContext& context);
 

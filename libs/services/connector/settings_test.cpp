@@ -256,6 +256,18 @@ TEST(FlowLog, AnalyticsLinesHaveTheFieldsThatShippersRead) {
   EXPECT_EQ(1'700'000'059'000, record->started_at_ms());
   report.kind = FlowReport::Kind::Opened;
   EXPECT_FALSE(to_flow_record(report));
+  report.kind = FlowReport::Kind::Refused;
+  report.connected = {};
+  report.refusal = wire::REFUSAL_TIMED_OUT;
+  report.detail = "Connection timed out";
+  const std::string failed = to_analytics_line(report, table, context);
+  for (const char* part : {R"("event_type":"failed_to_connect")", R"("resource_port":3000)",
+                           R"("error_message":"REFUSAL_TIMED_OUT: Connection timed out")"}) {
+    EXPECT_NE(std::string::npos, failed.find(part)) << part << "\n" << failed;
+  }
+  EXPECT_EQ(std::string::npos, failed.find("resource_ip"));
+  report.refusal = wire::REFUSAL_NOT_IN_LEASE;
+  EXPECT_NE(std::string::npos, to_analytics_line(report, table, context).find("denied_access"));
 }
 
 }  // namespace

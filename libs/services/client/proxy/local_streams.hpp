@@ -71,6 +71,7 @@ class LocalStreams final : public ApplicationSide {
   void read_ready(Instant now);
   [[nodiscard]] std::optional<Wanted> poll_wanted();
   [[nodiscard]] std::optional<tcp::Event> poll_event();
+  [[nodiscard]] bool has_events() const { return !events_.empty(); }
   void write_ready(Instant now);
   void handle_timeout(Instant now);
   [[nodiscard]] std::optional<Instant> next_timeout() const;

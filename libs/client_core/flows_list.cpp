@@ -1,0 +1,60 @@
+// What Flows tells about its flows.
+#include <algorithm>
+
+#include "client_core/flows.hpp"
+
+namespace postern::client {
+
+FlowInfo Flows::describe(Instant now, const Flow& flow) const {
+  FlowInfo info;
+  info.id = flow.id.value;
+  info.resource = flow.target.resource;
+  const FlowTarget& target = flow.target;
+  const std::string port = ":" + std::to_string(target.port);
+  info.destination =
+      target.host.empty() ? SocketAddress{target.address, target.port}.to_string() : target.host + port;
+  info.state = flow.stage == Stage::Open ? "open" : (flow.stage == Stage::Opening ? "opening" : "waiting");
+  const FlowMeter& meter = flow.meter;
+  info.connect_time = meter.connect_time();
+  if (info.connect_time) info.connected = SocketAddress{meter.connected(), target.port}.to_string();
+  info.open_time = meter.open_time();
+  info.first_byte_time = meter.first_byte_time();
+  info.bytes_up = meter.bytes_up();
+  info.bytes_down = meter.bytes_down();
+  info.age = now - meter.started();
+  info.stalls = meter.stalls(now);
+  if (const Peer* peer = parts_.peers.find(flow.instance)) info.connector = peer->instance.connector_name;
+  const auto stats = flow.stage == Stage::Waiting ? std::nullopt : parts_.sessions.stats(flow.session);
+  if (!stats) return info;
+  info.path = stats->path.label == 0 ? "relay" : "direct";
+  info.transport = "udp";
+  info.round_trip = stats->smoothed_rtt;
+  return info;
+}
+
+void Flows::remember(Instant now, FlowInfo info, std::string_view how) {
+  info.state = how;
+  ended_.emplace_front(now, std::move(info));
+  if (ended_.size() > config_.ended_max) ended_.pop_back();
+}
+
+std::vector<FlowInfo> Flows::list(Instant now, std::size_t living_max) const {
+  std::vector<const Flow*> living;
+  living.reserve(flows_.size());
+  for (const auto& [id, flow] : flows_) living.push_back(&flow);
+  const auto by_age = [](const Flow* a, const Flow* b) {
+    return std::pair(a->meter.started(), a->id) > std::pair(b->meter.started(), b->id);
+  };
+  const auto shown = static_cast<std::ptrdiff_t>(std::min(living_max, living.size()));
+  std::ranges::partial_sort(living, living.begin() + shown, by_age);
+  living.resize(static_cast<std::size_t>(shown));
+  std::vector<FlowInfo> all;
+  for (const Flow* flow : living) all.push_back(describe(now, *flow));
+  for (const auto& [at, info] : ended_) {
+    all.push_back(info);
+    all.back().ended_ago = now - at;
+  }
+  return all;
+}
+
+}  // namespace postern::client
