@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
@@ -77,6 +78,15 @@ def test_a_page_is_reached_and_nothing_pins_the_servers_own_authority(public: Pu
     network = public.admin("network", "show")
     assert network["enrolment_url"].rstrip("/") == f"https://{SERVER_NAME}"
     assert not network["ca_pem"]
+
+
+@pytest.mark.parametrize("shift", ["-3y", "+3y"])
+def test_doctor_says_that_the_clock_is_why_the_certificate_is_not_valid(public: PublicPostern, shift: str) -> None:
+    asked = public.laptop.run("faketime", "-f", shift, "postern", "doctor", "--json", check=False, seconds=60)
+    checks = {check["id"]: check for check in json.loads(asked.stdout)["checks"]}
+    assert (checks["clock"]["level"], checks["server-tcp"]["level"]) == ("fail", "fail"), checks
+    assert "timedatectl" in checks["clock"]["fix"]
+    assert asked.returncode != 0
 
 
 def test_a_client_whose_host_does_not_know_the_authority_refuses(public: PublicPostern) -> None:

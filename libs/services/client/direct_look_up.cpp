@@ -40,6 +40,20 @@ void read_answers(ByteView message, ns_type type, std::vector<std::string>& foun
   }
 }
 
+res_sockaddr_union name_server(const IpAddress& server) {
+  res_sockaddr_union address{};
+  if (server.is_v4()) {
+    address.sin.sin_family = AF_INET;
+    address.sin.sin_port = htons(NS_DEFAULTPORT);
+    address.sin.sin_addr.s_addr = htonl(server.to_v4_host_order());
+  } else {
+    address.sin6.sin6_family = AF_INET6;
+    address.sin6.sin6_port = htons(NS_DEFAULTPORT);
+    std::ranges::copy(server.bytes(), address.sin6.sin6_addr.s6_addr);
+  }
+  return address;
+}
+
 void collect(res_state state, const std::string& host, ns_type type, std::vector<std::string>& found) {
   std::array<unsigned char, 4096> answer{};
   const int size = ::res_nquery(state, host.c_str(), ns_c_in, type, answer.data(), static_cast<int>(answer.size()));
@@ -72,16 +86,13 @@ std::vector<std::string> look_up_at(const std::vector<IpAddress>& servers, const
   if (!found.empty()) return found;
   struct __res_state state {};
   if (::res_ninit(&state) != 0) return found;
-  state.nscount = 0;
+  std::array<res_sockaddr_union, MAXNS> addresses{};
+  int count = 0;
   for (const IpAddress& server : servers) {
-    if (!server.is_v4() || state.nscount >= MAXNS) continue;
-    sockaddr_in& address = state.nsaddr_list[state.nscount++];
-    address = {};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(NS_DEFAULTPORT);
-    address.sin_addr.s_addr = htonl(server.to_v4_host_order());
+    if (count < MAXNS) addresses[static_cast<std::size_t>(count++)] = name_server(server);
   }
-  if (state.nscount > 0) {
+  if (count > 0) {
+    ::res_setservers(&state, addresses.data(), count);
     collect(&state, host, ns_t_a, found);
     collect(&state, host, ns_t_aaaa, found);
   }

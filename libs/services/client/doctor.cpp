@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <ctime>
 
 namespace postern::client {
 
@@ -32,6 +33,15 @@ std::string off_by(std::chrono::seconds difference) {
                              : size < std::chrono::hours(72) ? std::to_string(size.count() / 3600) + " hours"
                                                              : std::to_string(size.count() / 86'400) + " days";
   return amount + (difference.count() > 0 ? " ahead of" : " behind");
+}
+
+std::string date_text(WallTime time) {
+  const std::time_t seconds = static_cast<std::time_t>(to_unix_ms(time) / 1000);
+  std::tm parts{};
+  std::array<char, 64> text{};
+  ::gmtime_r(&seconds, &parts);
+  std::strftime(text.data(), text.size(), "%Y-%m-%d %H:%M UTC", &parts);
+  return text.data();
 }
 
 class Diagnosis {
@@ -175,6 +185,13 @@ class Diagnosis {
   }
 
   void check_clock() {
+    if (seen_.tcp && seen_.tcp->outside_validity) {
+      return fail("clock",
+                  "by this computer's clock it is " + date_text(seen_.tcp->local_time) +
+                      ", and the server's certificate is not valid then",
+                  "if that is not the time, set it: `sudo timedatectl set-ntp true`; else the server needs a new "
+                  "certificate");
+    }
     if (!seen_.tcp || !seen_.tcp->server_time) return;
     const auto difference =
         std::chrono::duration_cast<std::chrono::seconds>(seen_.tcp->local_time - *seen_.tcp->server_time);

@@ -29,6 +29,7 @@ struct Observations {
   struct Tcp {
     bool answered = false;
     bool trusted = false;
+    bool outside_validity = false;  ///< not trusted because of the time by this computer's clock
     std::string failure;
     Duration took{};
     std::optional<WallTime> server_time;

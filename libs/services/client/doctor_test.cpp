@@ -84,9 +84,9 @@ TEST(Doctor, NamesWhatIsWrongWithTheWayToTheServer) {
   seen.relay->bound = false;
   expect(seen, "server-udp", CheckLevel::Fail, "has not bound this device");
   seen = healthy();
-  seen.tcp = Observations::Tcp{false, false, "cannot reach it", {}, {}, {}};
+  seen.tcp = Observations::Tcp{false, false, false, "cannot reach it", {}, {}, {}};
   expect(seen, "server-tcp", CheckLevel::Fail, "cannot reach it");
-  seen.tcp = Observations::Tcp{true, false, "another key", {}, {}, {}};
+  seen.tcp = Observations::Tcp{true, false, false, "another key", {}, {}, {}};
   expect(seen, "server-tcp", CheckLevel::Fail, "another key");
   EXPECT_THAT(find(seen, "server-tcp").fix, HasSubstr("enrolment URL"));
   seen.has_pin = false;
@@ -101,6 +101,14 @@ TEST(Doctor, SaysHowFarAndWhichWayTheClockIsOff) {
   expect(seen, "clock", CheckLevel::Warn, "10 minutes ahead of");
   seen.tcp->local_time = *seen.tcp->server_time - 24h * 730;
   expect(seen, "clock", CheckLevel::Warn, "730 days behind");
+}
+
+TEST(Doctor, AClockByWhichTheServersCertificateIsNotValidIsAnErrorWithItsFix) {
+  auto seen = healthy();
+  seen.has_pin = false;
+  seen.tcp = Observations::Tcp{true, false, true, "certificate is not yet valid", {}, {}, from_unix_ms(0)};
+  expect(seen, "clock", CheckLevel::Fail, "1970-01-01 00:00 UTC");
+  EXPECT_THAT(find(seen, "clock").fix, HasSubstr("timedatectl"));
 }
 
 TEST(Doctor, NamesWhoAnswersForResourcesInsteadOfPostern) {

@@ -95,6 +95,11 @@ std::optional<WallTime> parse_http_date(const std::string& text) {
   return from_unix_ms(static_cast<std::int64_t>(::timegm(&parts)) * 1000);
 }
 
+/// In the words of X509_verify_cert_error_string(3).
+bool names_validity(std::string_view failure) {
+  return failure.contains("not yet valid") || failure.contains("has expired");
+}
+
 Observations::Tcp try_tcp(const ServerTarget& target) {
   Observations::Tcp seen;
   const Instant begun = runtime::monotonic_now();
@@ -104,6 +109,7 @@ Observations::Tcp try_tcp(const ServerTarget& target) {
   if (!answer) {
     seen.answered = answer.error().kind == runtime::ConnectError::Kind::NotTrusted;
     seen.failure = answer.error().message;
+    seen.outside_validity = seen.answered && names_validity(seen.failure);
     return seen;
   }
   seen.answered = seen.trusted = true;

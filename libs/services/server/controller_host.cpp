@@ -11,7 +11,8 @@ namespace {
 using runtime::monotonic_now;
 using runtime::wall_now;
 
-constexpr std::size_t kConnectionsMax = 20'000;
+constexpr std::string_view kBusy =
+    "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 30\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 /// Flow records are written together; when this many wait, new ones are dropped and counted.
 constexpr std::size_t kFlowsWaitingMax = 8192;
 constexpr std::chrono::seconds kFlowsEvery{1};
@@ -21,13 +22,15 @@ constexpr std::chrono::milliseconds kTimerLeast{1};
 }  // namespace
 
 ControllerHost::ControllerHost(runtime::IoLoop& loop, controller::Controller& controller, runtime::Store& store,
-                               model::NetworkId network, runtime::Logger& log, RevokeRoute revoke_route)
+                               model::NetworkId network, runtime::Logger& log, RevokeRoute revoke_route,
+                               std::size_t connections_max)
     : loop_(loop),
       controller_(controller),
       store_(store),
       network_(network),
       log_(log),
       revoke_route_(std::move(revoke_route)),
+      connections_max_(connections_max),
       timer_(loop),
       flow_timer_(loop) {}
 
@@ -69,9 +72,10 @@ void ControllerHost::set_relay_names(model::RelayId relay, std::vector<SocketAdd
 }
 
 void ControllerHost::take_connection(std::shared_ptr<runtime::ByteStream> stream, const runtime::HttpRequest& request) {
-  if (connections_.size() >= kConnectionsMax) {
+  if (connections_.size() >= connections_max_) {
     ++counters_.refused_busy;
-    return stream->abort();
+    stream->write_some(as_bytes(kBusy), [stream](std::error_code, std::size_t) { stream->shutdown(); });
+    return;
   }
   ++counters_.opened;
   const controller::ConnectionNumber number(next_number_++);

@@ -34,9 +34,12 @@ struct ControlChannelCounters {
 class ControllerHost {
  public:
   using RevokeRoute = std::function<void(const RouteId&)>;
+  /// Control channels at one time; a new one beyond them gets 503 and tries again later.
+  static constexpr std::size_t kConnectionsMax = 20'000;
 
   ControllerHost(runtime::IoLoop& loop, controller::Controller& controller, runtime::Store& store,
-                 model::NetworkId network, runtime::Logger& log, RevokeRoute revoke_route);
+                 model::NetworkId network, runtime::Logger& log, RevokeRoute revoke_route,
+                 std::size_t connections_max = kConnectionsMax);
   ~ControllerHost();
 
   [[nodiscard]] std::expected<controller::CommandResult, ServerError> execute(const controller::Command& command,
@@ -78,6 +81,7 @@ class ControllerHost {
   model::NetworkId network_;
   runtime::Logger& log_;
   RevokeRoute revoke_route_;
+  std::size_t connections_max_;
   std::function<void()> changed_ = [] {};
   std::map<controller::ConnectionNumber, std::shared_ptr<runtime::WebSocket>> connections_;
   std::uint64_t next_number_ = 1;

@@ -49,7 +49,8 @@ inline InitRequest init_request_in(const std::filesystem::path& folder) {
 
 class WebFixture : public ::testing::Test {
  protected:
-  WebFixture() : state_(make_state()), server_(ca_) {
+  explicit WebFixture(std::size_t connections_max = ControllerHost::kConnectionsMax)
+      : state_(make_state()), server_(ca_), connections_max_(connections_max) {
     controller_.load(state_.records);
     add_page_routes(server_.http(), web_);
     add_device_routes(server_.http(), web_);
@@ -85,10 +86,12 @@ class WebFixture : public ::testing::Test {
   TemporaryFolder folder_;
   ServerState state_;
   runtime::TestServer server_;
+  std::size_t connections_max_;
   runtime::Logger log_{"test", {.level = runtime::LogLevel::Off}};
   controller::Controller controller_{{}, {state_.signing, state_.knock_secret}, random_};
   PasswordPool passwords_{server_.loop()};
-  ControllerHost host_{server_.loop(), controller_, state_.store, state_.network.id, log_, [](const RouteId&) {}};
+  ControllerHost host_{server_.loop(), controller_,           state_.store,    state_.network.id,
+                       log_,           [](const RouteId&) {}, connections_max_};
   SetupLinks setup_links_;
   WebContext web_{.host = host_,
                   .passwords = passwords_,

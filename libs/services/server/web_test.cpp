@@ -221,6 +221,14 @@ TEST_F(PagesTest, TellHealthAndKeys) {
 
 class ControlRouteTest : public WebFixture {
  protected:
+  using WebFixture::WebFixture;
+
+  /// Of a new connector.
+  std::string refresh_token() {
+    EXPECT_TRUE(admin({.command = "remote-network add", .arguments = {"lan"}}));
+    EXPECT_TRUE(admin({.command = "connector add", .arguments = {"attic"}, .options = {{"remote-network", {"lan"}}}}));
+    return json::parse(admin({.command = "connector tokens", .arguments = {"attic"}})->data)["refresh_token"];
+  }
   runtime::ControlEvent next() {
     for (int turn = 0; turn < 2000 && events_.empty(); ++turn) loop_.run_turn(20ms);
     if (events_.empty()) throw std::runtime_error("no event came");
@@ -265,6 +273,42 @@ TEST_F(ControlRouteTest, LetsAConnectorInAndCutsItOffWithItsTokens) {
     break;
   }
   client.stop();
+}
+
+class FullControlRouteTest : public ControlRouteTest {
+ protected:
+  FullControlRouteTest() : ControlRouteTest(2) {}
+
+  std::string upgrade() {
+    return talk(server_, ca_,
+                "GET /control/v1 HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+                "HTTP/1.1 101");
+  }
+  std::size_t connections() {
+    return server_.ask([this] { return host_.connections(); });
+  }
+};
+
+TEST_F(FullControlRouteTest, AtTheBoundANewConnectionIsToldToComeBackLaterAndOldOnesGoOn) {
+  EXPECT_EQ(20'000U, ControllerHost::kConnectionsMax);
+  const std::string token = refresh_token();
+  const auto ignored = [](const runtime::ControlEvent&) {};
+  runtime::ControlClient one(connector(token), loop_, ignored);
+  runtime::ControlClient two(connector(token), loop_, ignored);
+  one.start();
+  two.start();
+  const auto online = [this] { return admin({.command = "connector list"})->text.contains("2 of 2"); };
+  for (int turn = 0; turn < 500 && !online(); ++turn) loop_.run_turn(20ms);
+  ASSERT_TRUE(online()) << admin({.command = "connector list"})->text;
+  EXPECT_THAT(upgrade(), AllOf(HasSubstr("503"), HasSubstr("Retry-After")));
+  EXPECT_EQ(1U, server_.ask([this] { return host_.counters().refused_busy; }));
+  EXPECT_EQ(2U, connections());
+  EXPECT_TRUE(online());
+  one.stop();
+  while (connections() == 2) std::this_thread::yield();
+  EXPECT_THAT(upgrade(), HasSubstr("101"));
+  two.stop();
 }
 
 TEST_F(ControlRouteTest, RefusesAWrongToken) {
