@@ -15,6 +15,7 @@ from .testbed import Host, Lab, LabError, await_true
 from .topology import LAPTOP
 
 UPSTREAM = "192.168.77.1"
+UPSTREAM6 = "2001:db8:77::1"
 SEARCH = "lan.example"
 READY_SECONDS = 15.0
 VIRTUAL = ip_network("100.96.0.0/12")
@@ -64,6 +65,13 @@ class PlainFile(NameService):
         text = f"# by hand\nsearch {SEARCH}\nnameserver {UPSTREAM}\noptions timeout:2\n"
         self.laptop.run("sh", "-c", "rm -f /etc/resolv.conf; cat > /etc/resolv.conf", text=text)
         self.laptop.run("sh", "-c", "chmod 640 /etc/resolv.conf; chown 0:992 /etc/resolv.conf")
+
+
+class Ipv6File(NameService):
+    """A name server with an IPv6 address and no other."""
+
+    def install(self) -> None:
+        self.laptop.run("sh", "-c", "rm -f /etc/resolv.conf; cat > /etc/resolv.conf", text=f"nameserver {UPSTREAM6}\n")
 
 
 class Link(NameService):
@@ -159,11 +167,12 @@ class NetworkManager(OnBus):
     manager = "NetworkManager"
     log = "NetworkManager"
     rc_manager = "file"
+    plugin = "default"
 
     _CONFIG = """
 [main]
 plugins=keyfile
-dns=default
+dns={plugin}
 rc-manager={rc_manager}
 auth-polkit=false
 no-auto-default=*
@@ -189,7 +198,7 @@ method=disabled
     def install(self) -> None:
         # Apart from /etc/NetworkManager, so that nothing of the machine below is read.
         self.laptop.run("install", "-d", "-m", "700", "/var/lib/lab-nm/connections", "/var/lib/NetworkManager")
-        config = self._CONFIG.format(rc_manager=self.rc_manager)
+        config = self._CONFIG.format(rc_manager=self.rc_manager, plugin=self.plugin)
         self.laptop.run("sh", "-c", "cat > /var/lib/lab-nm/NetworkManager.conf", text=config)
         connection = "/var/lib/lab-nm/connections/wired.nmconnection"
         self.laptop.run("sh", "-c", f"umask 077; cat > {connection}", text=self._CONNECTION)
@@ -223,6 +232,12 @@ class NetworkManagerLink(NetworkManager):
     def install(self) -> None:
         super().install()
         self.laptop.run("ln", "-s", "/run/NetworkManager/resolv.conf", "/etc/resolv.conf")
+
+
+class NetworkManagerDnsmasq(NetworkManager):
+    """The same with a dnsmasq of its own on 127.0.0.1, the only server in /etc/resolv.conf."""
+
+    plugin = "dnsmasq"
 
 
 class DebianResolvconf(NameService):
@@ -260,6 +275,23 @@ class Openresolv(DebianResolvconf):
         self._add_card()
 
 
+class NetworkManagerResolvconf(NetworkManager):
+    """NetworkManager that gives what it knows to Debian's resolvconf."""
+
+    manager = "resolvconf"
+    package = "resolvconf"
+    rc_manager = "resolvconf"
+
+    def install(self) -> None:
+        super().install()
+        self.laptop.run("ln", "-sf", "../run/resolvconf/resolv.conf", "/etc/resolv.conf")
+
+    def boot(self) -> None:
+        self.laptop.run("mkdir", "-p", "/run/resolvconf/interface")
+        self.laptop.run("resolvconf", "--enable-updates")
+        super().boot()
+
+
 def make_laptop(postern: Postern, service: NameService) -> None:
     """A new laptop of this kind in place of the old one, with Postern signed in and online."""
     postern.lab.reboot("laptop", package=service.package, wipe=True)
@@ -277,4 +309,7 @@ def sees_resource(postern: Postern, name: str) -> bool:
     return any(ip_address(address) in VIRTUAL for address in probes.addresses(postern.laptop, name))
 
 
-ALL = (PlainFile, Link, BindMount, Resolved, DebianResolvconf, Openresolv, NetworkManager, NetworkManagerLink)
+ALL = (
+    *(PlainFile, Link, BindMount, Resolved, DebianResolvconf, Openresolv, NetworkManager, NetworkManagerLink),
+    *(NetworkManagerDnsmasq, NetworkManagerResolvconf),
+)

@@ -49,7 +49,7 @@ def start_all(lab: Lab) -> None:
 def start_dns(lab: Lab) -> None:
     """A public resolver on the internet, and the two home routers' own, which forward to it what they do not know."""
     serve_public_dns(lab)
-    _start_dnsmasq(lab, "laptop-nat", "192.168.77.1", [f"--server={INTERNET}"])
+    _start_dnsmasq(lab, "laptop-nat", "192.168.77.1,2001:db8:77::1", [f"--server={INTERNET}"])
     records = [(f"{name}.home.lan", address) for name, address in (("nginx", NGINX), ("ssh", SSH), ("db", DB))]
     records += [(TARGET_NAME, NGINX), (IPV6_NAME, NGINX6), (BOTH_NAME, NGINX), (BOTH_NAME, NGINX6)]
     zone = [f"--host-record={name},{address}" for name, address in records]

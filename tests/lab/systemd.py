@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from pathlib import Path
 from typing import Any
 
 from .testbed import Host, Lab, await_true
 
 READY_SECONDS = 30.0
+_GROUPS = "postern-lab-"
+"""The rest of a group's name: the lab's process 1 as the machine numbers it, and the host."""
 _UNITS = "/usr/lib/systemd/system"
 _KEPT = (
     *("basic", "sysinit", "sockets", "paths", "timers", "slices", "shutdown", "umount", "final", "multi-user"),
@@ -35,11 +38,11 @@ mkdir -p /usr/local/bin
 rm -rf /etc/systemd/system/* /etc/fstab
 echo "$1" > /etc/machine-id
 mount -t cgroup2 none /run/cgroup
-mkdir -p /run/cgroup/postern-lab-$1
+mkdir -p /run/cgroup/$2
 """
 # /dev/shm is where the lab keeps its hosts' disks, and what RemoveIPC= of a unit clears of its user's files.
 _START = """
-echo $$ > /run/cgroup/postern-lab-$1/cgroup.procs
+echo $$ > /run/cgroup/$1/cgroup.procs
 exec unshare -p -C -m --fork --kill-child --mount-proc sh -c '
   umount -R /sys/fs/cgroup 2>/dev/null
   mount -t tmpfs tmpfs /dev/shm
@@ -55,8 +58,10 @@ class SystemdHost(Host):
         super().__init__(lab, name)
         self._outside = lab.host(name)
         self._identity = f"{lab.nonce[:20]}{sum(name.encode()):012x}"
-        self._outside.run("sh", "-c", _PREPARE, "sh", self._identity)
-        starter = self._outside.spawn(f"systemd-{name}", "sh", "-c", _START, "sh", self._identity)
+        self._group = f"{_GROUPS}{lab.init_pid}-{self._identity}"
+        self._outside.run("sh", "-c", _PREPARE, "sh", self._identity, self._group)
+        self._sweep()
+        starter = self._outside.spawn(f"systemd-{name}", "sh", "-c", _START, "sh", self._group)
         children = f"/proc/{starter}/task/{starter}/children"
         look = ["sh", "-c", f"cat {children}"]
         self._init = await_true("systemd has started", lambda: self._outside.output(*look), READY_SECONDS)
@@ -72,9 +77,20 @@ class SystemdHost(Host):
     def power_off(self) -> None:
         """Ends everything at once and leaves no control group behind on the machine."""
         self.lab.stop(f"systemd-{self.name}", signal.SIGKILL)
-        group = f"/run/cgroup/postern-lab-{self._identity}"
-        remove = ["sh", "-c", f"find {group} -depth -type d -exec rmdir {{}} \\; ; ! test -d {group}"]
-        await_true("its processes are gone", lambda: self._outside.run(*remove, check=False).returncode == 0, 10)
+        await_true("its processes are gone", lambda: self._is_removed(self._group), 10)
+
+    def _is_removed(self, group: str) -> bool:
+        """Tries to; a group with a process in it stays."""
+        path = f"/run/cgroup/{group}"
+        remove = ["sh", "-c", f"find {path} -depth -type d -exec rmdir {{}} \\; ; ! test -d {path}"]
+        return self._outside.run(*remove, check=False).returncode == 0
+
+    def _sweep(self) -> None:
+        """Removes what labs have left behind that were killed. Others may be running beside this one."""
+        for group in self._outside.output("ls", "/run/cgroup").split():
+            owner = group.removeprefix(_GROUPS).partition("-")[0]
+            if group.startswith(_GROUPS) and owner.isdigit() and not Path(f"/proc/{owner}").exists():
+                self._is_removed(group)
 
     def log_of(self, unit: str) -> str:
         return self.output("journalctl", "--no-pager", "-o", "cat", "-u", unit)

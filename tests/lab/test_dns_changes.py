@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lab import name_services, probes, services
-from lab.name_services import FileBesideBus, NetworkManager, Openresolv, PlainFile, Resolved
+from lab.name_services import FileBesideBus, Ipv6File, NetworkManager, Openresolv, PlainFile, Resolved
 from lab.postern import Postern
 from lab.testbed import Lab, await_true
 from lab.topology import INTERNET, SERVER, SERVER_NAME
@@ -154,7 +154,7 @@ def test_network_manager_that_died_first_leaves_the_file_to_us(servers: Postern)
     await_true("its own server is back", lambda: content()[-1] == wanted, SOON_SECONDS)
 
 
-@pytest.mark.parametrize("kind", (PlainFile, Resolved))
+@pytest.mark.parametrize("kind", (PlainFile, Ipv6File, Resolved))
 def test_a_server_that_moved_is_found_by_the_hosts_own_name_servers(servers: Postern, kind: type) -> None:
     """Its name is covered by a resource, so the host's DNS would lead to Postern itself."""
     name_services.make_laptop(servers, kind(servers.lab))

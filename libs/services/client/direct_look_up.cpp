@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <cstdlib>
 #include <sstream>
 
 #include "runtime/os/files.hpp"
@@ -40,18 +41,26 @@ void read_answers(ByteView message, ns_type type, std::vector<std::string>& foun
   }
 }
 
-res_sockaddr_union name_server(const IpAddress& server) {
-  res_sockaddr_union address{};
+/// As res_ninit(3) does it: an IPv4 address stands in the list itself, in place of any other family it leaves a gap
+/// there and allocates the address beside it, for res_nclose(3) to free.
+void add_name_server(struct __res_state& state, const IpAddress& server) {
+  if (state.nscount >= MAXNS) return;
+  sockaddr_in& v4 = state.nsaddr_list[state.nscount];
+  v4 = {};
   if (server.is_v4()) {
-    address.sin.sin_family = AF_INET;
-    address.sin.sin_port = htons(NS_DEFAULTPORT);
-    address.sin.sin_addr.s_addr = htonl(server.to_v4_host_order());
+    v4.sin_family = AF_INET;
+    v4.sin_port = htons(NS_DEFAULTPORT);
+    v4.sin_addr.s_addr = htonl(server.to_v4_host_order());
   } else {
-    address.sin6.sin6_family = AF_INET6;
-    address.sin6.sin6_port = htons(NS_DEFAULTPORT);
-    std::ranges::copy(server.bytes(), address.sin6.sin6_addr.s6_addr);
+    sockaddr_in6*& v6 = state._u._ext.nsaddrs[state.nscount];
+    if (v6 == nullptr) v6 = static_cast<sockaddr_in6*>(std::malloc(sizeof(sockaddr_in6)));
+    if (v6 == nullptr) return;
+    *v6 = {};
+    v6->sin6_family = AF_INET6;
+    v6->sin6_port = htons(NS_DEFAULTPORT);
+    std::ranges::copy(server.bytes(), v6->sin6_addr.s6_addr);
   }
-  return address;
+  ++state.nscount;
 }
 
 void collect(res_state state, const std::string& host, ns_type type, std::vector<std::string>& found) {
@@ -86,13 +95,10 @@ std::vector<std::string> look_up_at(const std::vector<IpAddress>& servers, const
   if (!found.empty()) return found;
   struct __res_state state {};
   if (::res_ninit(&state) != 0) return found;
-  std::array<res_sockaddr_union, MAXNS> addresses{};
-  int count = 0;
-  for (const IpAddress& server : servers) {
-    if (count < MAXNS) addresses[static_cast<std::size_t>(count++)] = name_server(server);
-  }
-  if (count > 0) {
-    ::res_setservers(&state, addresses.data(), count);
+  state.nscount = 0;
+  state._u._ext.nscount = 0;  // what stands in resolv.conf counts no more
+  for (const IpAddress& server : servers) add_name_server(state, server);
+  if (state.nscount > 0) {
     collect(&state, host, ns_t_a, found);
     collect(&state, host, ns_t_aaaa, found);
   }

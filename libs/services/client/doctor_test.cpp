@@ -22,7 +22,8 @@ Observations healthy() {
   seen.daemon_may_administer = true;
   seen.server = "203.0.113.10";
   seen.has_pin = true;
-  seen.tcp = Observations::Tcp{true, true, "", 20ms, from_unix_ms(1'700'000'000'000), from_unix_ms(1'700'000'001'000)};
+  seen.tcp =
+      Observations::Tcp{true, true, false, "", 20ms, from_unix_ms(1'700'000'000'000), from_unix_ms(1'700'000'001'000)};
   seen.udp = Observations::Udp{true, "203.0.113.10:443", 12ms, ""};
   seen.relay = Observations::Relay{"203.0.113.10:443", true};
   seen.path_mtu = 1500;

@@ -18,6 +18,10 @@ using runtime::SystemBus;
 
 constexpr BusTarget kManager = {kNetworkManagerService, "/org/freedesktop/NetworkManager",
                                 "org.freedesktop.NetworkManager"};
+constexpr BusTarget kDnsManager = {kNetworkManagerService, "/org/freedesktop/NetworkManager/DnsManager",
+                                   "org.freedesktop.NetworkManager.DnsManager"};
+constexpr BusTarget kDnsmasq = {"org.freedesktop.NetworkManager.dnsmasq", "/uk/org/thekelleys/dnsmasq",
+                                "org.freedesktop.NetworkManager.dnsmasq"};
 constexpr const char* kIp4Config = "org.freedesktop.NetworkManager.IP4Config";
 constexpr const char* kIp6Config = "org.freedesktop.NetworkManager.IP6Config";
 /// Read after all other files: "zz" sorts behind what people use.
@@ -103,12 +107,30 @@ std::string NetworkManagerDns::current() const {
   return text_of(path_);
 }
 
+bool NetworkManagerDns::is_in_force(const std::string& resolver) {
+  const std::string content = current();
+  if (names_server(content, resolver)) return true;
+  // With dns=dnsmasq the file names that one alone, and it asks whom `global-dns` names.
+  auto mode = bus_.get(kDnsManager, "Mode", "s");
+  return names_server(content, "127.0.0.1") && mode && mode->text() == "dnsmasq";
+}
+
+void NetworkManagerDns::forget_answers() {
+  // Only with dns=dnsmasq there is somebody who keeps them; nobody else has this name on the bus.
+  if (bus_.has_owner(kDnsmasq.service)) (void)bus_.call(bus_.prepare(kDnsmasq, "ClearCache"));
+}
+
 std::expected<DnsChange, std::string> NetworkManagerDns::apply(const DnsPlan& plan) {
   const std::string resolver = plan.resolver.to_string();
   const std::string before = current();
   if (!names_server(before, resolver)) search_ = joined(ResolvConf::parse(before).search);
   const std::string wanted = drop_in(plan.resolver, search_);
-  if (text_of(kDropIn) == wanted && names_server(before, resolver)) return DnsChange::None;
+  if (text_of(kDropIn) == wanted && is_in_force(resolver)) {
+    if (domains_ != plan.domains) forget_answers();
+    domains_ = plan.domains;
+    return DnsChange::None;
+  }
+  domains_ = plan.domains;
   JournalEntry entry{owner_, {}, DnsMethod::NetworkManager, kDropIn};
   entry.resolver = resolver;
   if (const auto noted = journal_.note(std::move(entry), path_); !noted) return std::unexpected(noted.error());
@@ -116,7 +138,7 @@ std::expected<DnsChange, std::string> NetworkManagerDns::apply(const DnsPlan& pl
   const auto written = runtime::write_file_atomic(kDropIn, as_bytes(wanted), 0644);
   if (!written) return std::unexpected(written.error().text);
   if (const auto done = reload(bus_); !done) return std::unexpected(done.error());
-  if (names_server(current(), resolver)) return DnsChange::Made;
+  if (is_in_force(resolver)) return DnsChange::Made;
   return std::unexpected("NetworkManager has DNS settings of its own that win over ours (global-dns)");
 }
 

@@ -26,11 +26,15 @@ class NetworkManagerDns final : public DnsManager {
 
  private:
   [[nodiscard]] std::string current() const;
+  [[nodiscard]] bool is_in_force(const std::string& resolver);
+  /// What a program between us and applications has kept of our answers is wrong with other resources.
+  void forget_answers();
 
   Journal& journal_;
   std::string owner_;
   std::string path_;
   runtime::SystemBus& bus_;
+  std::vector<std::string> domains_;
   std::string search_;  ///< of resolv.conf before us: with `global-dns` NetworkManager forgets that of its connections
 };
 
