@@ -137,6 +137,8 @@ class Client {
   [[nodiscard]] std::optional<Instant> controller_lost_at() const { return control_lost_at_; }
   // --- state ---------------------------------------------------------------------------------------------------------
   [[nodiscard]] std::vector<IpPrefix> wanted_routes() const;
+  /// Inside of them, what stays outside (PROTOCOL.md §4.7).
+  [[nodiscard]] std::vector<IpAddress> bypassed_addresses() const;
   /// What a host's resolver that routes by domain has to send to us; not the server's own name, unless it is below one.
   [[nodiscard]] resolver::RoutingDomains routing_domains() const;
   /// Addresses of relays, which must never be routed into the TUN.

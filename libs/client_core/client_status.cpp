@@ -33,10 +33,22 @@ void add(std::map<std::string, std::uint64_t>& drops, std::string_view prefix, c
 
 }  // namespace
 
+std::vector<IpAddress> Client::bypassed_addresses() const {
+  std::vector<IpAddress> bypassed;
+  for (const auto& [id, resource] : directory_.table().all()) {
+    const auto* prefix = std::get_if<IpPrefix>(&resource.address.value());
+    if (prefix == nullptr || !resource.is_bypass()) continue;
+    // One that an equally narrow resource wins over is routed all the same.
+    if (directory_.table().match(prefix->address()) == &resource) bypassed.push_back(prefix->address());
+  }
+  return bypassed;
+}
+
 std::vector<IpPrefix> Client::wanted_routes() const {
   std::vector<IpPrefix> wanted = {addresses_.network().v4, addresses_.network().v6};
   for (const auto& [id, resource] : directory_.table().all()) {
-    if (const auto* prefix = std::get_if<IpPrefix>(&resource.address.value())) wanted.push_back(*prefix);
+    const auto* prefix = std::get_if<IpPrefix>(&resource.address.value());
+    if (prefix != nullptr && !resource.is_bypass()) wanted.push_back(*prefix);
   }
   return wanted;
 }

@@ -599,6 +599,31 @@ TEST_F(ClientTest, AnswersDnsForResourcesAndPassesOtherNamesOn) {
   EXPECT_TRUE(world.client->forwarder().poll_query());
 }
 
+TEST_F(ClientTest, WhatBypassesIsNotAnsweredNotRoutedAndNotConnected) {
+  bring_up();
+  auto message = world.full_update();
+  auto& update = *message.mutable_client_update();
+  World::add_resource(update, 3, "*.example.org", 80);
+  World::add_resource(update, 4, "www.example.org", 80);
+  World::add_resource(update, 5, "192.168.1.9", 80);
+  for (int i : {3, 4}) update.mutable_resources(i)->set_routing(wire::ROUTING_BYPASS);
+  world.control(message);
+  EXPECT_TRUE(world.client->network().contains(world.resolve("any.example.org")));
+  (void)world.ask_dns(*wire::build_dns_question(3, "www.example.org", wire::DnsType::A));
+  EXPECT_EQ(wire::parse_dns_message(world.last_udp)->header.rcode, 2) << "passed on, and nobody is known here";
+  EXPECT_EQ(world.client->bypassed_addresses(), std::vector{IpAddress::v4(192, 168, 1, 9)});
+  const auto plan = plan_routes(world.client->route_request({}));
+  const auto covers = [&](const IpAddress& address) {
+    return std::ranges::any_of(plan.routes, [&](const IpPrefix& route) { return route.contains(address); });
+  };
+  EXPECT_FALSE(covers(IpAddress::v4(192, 168, 1, 9)));
+  EXPECT_TRUE(covers(IpAddress::v4(192, 168, 1, 8)) && covers(IpAddress::v4(192, 168, 1, 10)));
+  // One that comes all the same is refused here.
+  App& app = world.connect(IpAddress::v4(192, 168, 1, 9), 80);
+  EXPECT_TRUE(world.run_until([&] { return !world.icmp.empty(); }, 1s));
+  EXPECT_FALSE(app.connected);
+}
+
 TEST_F(ClientTest, RefusesUdpToResourcesWithIcmp) {
   bring_up();
   world.send_udp({IpAddress::v4(100, 96, 0, 1), 5000}, {IpAddress::v4(192, 168, 1, 20), 53}, as_bytes("hello"));

@@ -25,7 +25,8 @@ class ResourceNames final : public resolver::NameDirectory {
   explicit ResourceNames(const Directory& directory) : directory_(directory) {}
   void set_server_host(std::optional<model::DnsName> host) { server_host_ = std::move(host); }
   [[nodiscard]] bool has_resource_for(const model::DnsName& name) const override {
-    return !is_server_host(name) && directory_.table().match(name) != nullptr;
+    const model::Resource* resource = directory_.table().match(name);
+    return resource != nullptr && !resource->is_bypass() && !is_server_host(name);
   }
   [[nodiscard]] bool is_server_host(const model::DnsName& name) const { return name == server_host_; }
 

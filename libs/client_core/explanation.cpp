@@ -48,6 +48,10 @@ std::string why_not(const model::Resource& winner, const model::Resource& other,
   const bool less_specific = is_literal(winner) != is_literal(other) ? is_literal(winner) && !other.address.is_literal()
                                                                      : winner.address.more_specific_than(other.address);
   if (less_specific) return "less specific";
+  if (winner.priority != other.priority) {
+    return "equally specific, with the lower priority " + std::to_string(other.priority) + " against " +
+           std::to_string(winner.priority);
+  }
   return winner.remote_network != other.remote_network
              ? "equally specific, in another remote network: the resource that was made first wins"
              : "equally specific: the resource that was made first wins";
@@ -76,6 +80,7 @@ class Client::Explainer {
     const Decision decision = decide(client_.wall(now_), client_.directory_, to);
     describe_resources(to, decision);
     describe_server();
+    if (decision.resource != nullptr && decision.resource->is_bypass()) return bypass(*decision.resource);
     if (decision.resource != nullptr && !check_route()) return;
     if (decision.refusal) return refuse(decision, to);
     describe_instances(decision.resource->remote_network);
@@ -208,6 +213,13 @@ class Client::Explainer {
     return std::string(describe(found == host_.protected_addresses.end() ? Protection::Relay : found->why));
   }
 
+  void bypass(const model::Resource& resource) {
+    out_.refusal = FlowRefusal::NoResource;
+    end(ExplainVerdict::Refused, "resource " + quoted(resource.name) + " says that it bypasses Postern: it is " +
+                                     (out_.name.empty() ? "reached as if Postern were not there"
+                                                        : "looked up and reached as if Postern were not there"));
+  }
+
   void refuse(const Decision& decision, const Destination& to) {
     out_.refusal = decision.refusal;
     switch (*decision.refusal) {
@@ -320,6 +332,7 @@ RouteRequest Client::route_request(const HostFacts& host) const {
   };
   for (const ProtectedAddress& entry : host.protected_addresses) protect(entry.address);
   for (const IpAddress& relay : relay_addresses()) protect(relay);
+  for (const IpAddress& address : bypassed_addresses()) protect(address);
   return request;
 }
 
@@ -334,7 +347,7 @@ std::vector<std::string> Client::route_notes(const HostFacts& host) const {
   for (const IpAddress& relay : relay_addresses()) guarded.push_back({relay, Protection::Relay});
   for (const auto& [id, resource] : directory_.table().all()) {
     const auto* prefix = std::get_if<IpPrefix>(&resource.address.value());
-    if (prefix == nullptr) continue;
+    if (prefix == nullptr || resource.is_bypass()) continue;
     std::set<IpAddress> named;
     for (const ProtectedAddress& entry : guarded) {
       if (!prefix->contains(entry.address) || !named.insert(entry.address).second) continue;

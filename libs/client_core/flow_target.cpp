@@ -93,6 +93,10 @@ Decision decide(WallTime wall, const Directory& directory, const Destination& de
     decision.refusal = FlowRefusal::NoResource;
     return decision;
   }
+  if (decision.resource->is_bypass()) {
+    decision.refusal = FlowRefusal::NoResource;
+    return decision;
+  }
   decision.lease = directory.find_lease(decision.resource->remote_network);
   if (destination.port && !decision.resource->tcp.allows(*destination.port)) {
     decision.refusal = FlowRefusal::PortNotAllowed;

@@ -22,6 +22,7 @@ class Collector {
   void operator()(const DeviceRecord& record) { affected_.users.insert(record.user); }
   void operator()(const ResourceRecord& record) {
     affected_.connectors_of.insert(record.resource.remote_network);
+    if (record.resource.is_bypass()) affected_.all_users = true;
     const AccessEdges& edges = model_.access(record.resource.id);
     for (const model::GroupId each : edges.groups) group(each);
     affected_.users.insert(edges.users.begin(), edges.users.end());

@@ -104,6 +104,8 @@ std::string audit_text(const model::Resource& record) {
       .add("tcp", record.tcp.text())
       .add("udp", record.udp.text())
       .add("icmp", record.allow_icmp)
+      .add("bypass", record.is_bypass())
+      .add("priority", std::to_string(record.priority))
       .text();
 }
 

@@ -55,15 +55,17 @@ wire::ClientUpdate ClientView::refresh(const Sources& sources) {
 
 void ClientView::refresh_resources(const Sources& sources, const Wanted& wanted, wire::ClientUpdate& update) {
   std::map<model::ResourceId, std::uint64_t> now;
+  const auto take = [&](model::ResourceId id) {
+    const ResourceEntry& entry = *sources.terms.model.resource(id);
+    now[id] = entry.revision;
+    const auto sent = resources_.find(id);
+    if (sent == resources_.end() || sent->second != entry.revision)
+      *update.add_resources() = policy::to_message(entry.resource);
+  };
   for (const auto& [remote_network, ids] : wanted) {
-    for (const model::ResourceId id : ids) {
-      const ResourceEntry& entry = *sources.terms.model.resource(id);
-      now[id] = entry.revision;
-      const auto sent = resources_.find(id);
-      if (sent == resources_.end() || sent->second != entry.revision)
-        *update.add_resources() = policy::to_message(entry.resource);
-    }
+    for (const model::ResourceId id : ids) take(id);
   }
+  for (const model::ResourceId id : sources.terms.model.bypassed()) take(id);
   for (const auto& [id, revision] : resources_) {
     if (!now.contains(id)) update.add_removed_resources(id.value);
   }

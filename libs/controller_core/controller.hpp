@@ -92,7 +92,9 @@ struct CreateResource {
   std::string remote_network;
   std::string address;
   std::vector<std::string> aliases;
-  std::string tcp_ports;  ///< ProtocolRule::parse
+  std::string tcp_ports;                             ///< ProtocolRule::parse
+  model::Routing routing = model::Routing::Through;  ///< for good
+  std::uint32_t priority = 0;
 };
 struct UpdateResource {
   std::string resource;
@@ -100,6 +102,7 @@ struct UpdateResource {
   std::optional<std::string> address;
   std::optional<std::vector<std::string>> aliases;
   std::optional<std::string> tcp_ports;
+  std::optional<std::uint32_t> priority{};
 };
 struct DeleteResource {
   std::string resource;
@@ -163,6 +166,7 @@ struct CommandResult {
   std::uint64_t id = 0;
   std::optional<ConnectorTokens> tokens;
   std::optional<std::string> relay_token;
+  std::vector<std::string> notes;  ///< what the admin should know of it, sentences
 };
 
 struct CommandContext {

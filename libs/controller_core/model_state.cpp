@@ -167,6 +167,7 @@ void ModelState::put(const ResourceRecord& record) {
   drop(record);
   resources_of_[record.resource.remote_network].insert(record.resource.id);
   for (const model::DnsName& alias : record.resource.aliases) resources_by_alias_[alias.text()] = record.resource.id;
+  if (record.resource.is_bypass()) bypassed_.insert(record.resource.id);
   resources_[record.resource.id] = {record.resource, ++revision_};
 }
 
@@ -178,6 +179,7 @@ void ModelState::drop(const ResourceRecord& record) {
     if (owner != resources_by_alias_.end() && owner->second == record.resource.id) resources_by_alias_.erase(owner);
   }
   unlink(resources_of_, found->second.resource.remote_network, record.resource.id);
+  bypassed_.erase(record.resource.id);
   resources_.erase(found);
 }
 

@@ -59,6 +59,8 @@ class ModelState {
   [[nodiscard]] const RelayRecord* relay(model::RelayId id) const;
   [[nodiscard]] const RelayRecord* relay_by_key(const Digest& key) const;
   [[nodiscard]] const RelayRecord* relay_by_token(const Digest& token) const;
+  /// Resources that are reached without Postern: every client is told of them.
+  [[nodiscard]] const std::set<model::ResourceId>& bypassed() const { return bypassed_; }
   [[nodiscard]] const ResourceEntry* resource(model::ResourceId id) const;
   [[nodiscard]] const ResourceEntry* resource_by_alias(const model::DnsName& alias) const;
 
@@ -126,6 +128,7 @@ class ModelState {
   model::GroupId everyone_;
   std::unordered_map<std::string, model::UserId> users_by_email_;
   std::unordered_map<std::string, model::ResourceId> resources_by_alias_;
+  std::set<model::ResourceId> bypassed_;
   std::unordered_map<Digest, model::ConnectorId, DigestHash> connectors_by_token_;
   std::unordered_map<Digest, model::InstanceId, DigestHash> instances_by_key_;
   std::unordered_map<Digest, model::DeviceId, DigestHash> devices_by_key_;

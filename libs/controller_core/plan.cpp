@@ -52,7 +52,7 @@ void Plan::revoke(model::UserId user, const std::set<model::ResourceId>& lost) {
   }
 }
 
-CommandResult Plan::finish(std::uint64_t id) {
+CommandResult Plan::finish(std::uint64_t id, std::vector<std::string> notes) {
   for (const auto& [number, revocation] : model_.revocations()) {
     if (revocation.expires_at <= context_.now) remove(revocation);
   }
@@ -65,6 +65,7 @@ CommandResult Plan::finish(std::uint64_t id) {
   CommandResult result;
   result.changes = std::move(changes_);
   result.id = id;
+  result.notes = std::move(notes);
   return result;
 }
 

@@ -46,7 +46,7 @@ class Plan {
   void revoke(model::UserId user, const std::set<model::ResourceId>& lost);
 
   /// The change set with the Network's counters in it, and without revocations that have had their time.
-  [[nodiscard]] CommandResult finish(std::uint64_t id);
+  [[nodiscard]] CommandResult finish(std::uint64_t id, std::vector<std::string> notes = {});
 
   /// More lost edges than this are one record for the whole user: records are part of every full update.
   static constexpr std::size_t kEdgesPerUserMax = 16;

@@ -82,7 +82,12 @@ struct ProtocolRule {
   auto operator<=>(const ProtocolRule&) const = default;
 };
 
+/// Bypass: a destination inside a wider resource that is reached as if Postern were not there.
+enum class Routing : std::uint8_t { Through, Bypass };
+
 struct Resource {
+  static constexpr std::uint32_t kPriorityMax = 1000;
+
   ResourceId id;
   std::string name;
   RemoteNetworkId remote_network;
@@ -91,6 +96,10 @@ struct Resource {
   ProtocolRule tcp;
   ProtocolRule udp;
   bool allow_icmp = true;
+  Routing routing = Routing::Through;
+  std::uint32_t priority = 0;  ///< among equally specific ones the higher wins
+
+  [[nodiscard]] bool is_bypass() const { return routing == Routing::Bypass; }
   auto operator<=>(const Resource&) const = default;
 };
 

@@ -60,6 +60,8 @@ wire::Resource to_message(const model::Resource& resource) {
   write_rule(resource.tcp, *message.mutable_tcp());
   write_rule(resource.udp, *message.mutable_udp());
   message.set_allow_icmp(resource.allow_icmp);
+  message.set_routing(resource.is_bypass() ? wire::ROUTING_BYPASS : wire::ROUTING_THROUGH);
+  message.set_priority(resource.priority);
   return message;
 }
 
@@ -68,6 +70,9 @@ std::optional<model::Resource> from_message(const wire::Resource& message) {
   auto tcp = from_message(message.tcp());
   auto udp = from_message(message.udp());
   if (message.id() == 0 || !address || !tcp || !udp) return std::nullopt;
+  if (message.routing() != wire::ROUTING_THROUGH && message.routing() != wire::ROUTING_BYPASS) return std::nullopt;
+  const bool is_bypass = message.routing() == wire::ROUTING_BYPASS;
+  if (is_bypass && (!address->is_literal() || !message.aliases().empty())) return std::nullopt;
   model::Resource resource{model::ResourceId(message.id()),
                            message.name(),
                            model::RemoteNetworkId(message.remote_network_id()),
@@ -75,7 +80,9 @@ std::optional<model::Resource> from_message(const wire::Resource& message) {
                            {},
                            std::move(*tcp),
                            std::move(*udp),
-                           message.allow_icmp()};
+                           message.allow_icmp(),
+                           is_bypass ? model::Routing::Bypass : model::Routing::Through,
+                           message.priority()};
   for (const std::string& text : message.aliases()) {
     auto alias = model::DnsName::parse(text);
     if (!alias) return std::nullopt;

@@ -29,6 +29,26 @@ TEST(ResourceMessage, ComesBackAsItWasSent) {
   EXPECT_FALSE(resource->tcp.allows(91));
 }
 
+TEST(ResourceMessage, RoutingAndPriorityComeBackAndOnlyOneNameOrAddressMayBypass) {
+  auto message = valid();
+  message.set_priority(9);
+  EXPECT_EQ(from_message(message)->priority, 9U);
+  message.set_routing(wire::ROUTING_BYPASS);
+  EXPECT_FALSE(from_message(message)) << "a pattern";
+  message.set_address("web.home.lan");
+  EXPECT_FALSE(from_message(message)) << "with an alias";
+  message.clear_aliases();
+  ASSERT_TRUE(from_message(message));
+  EXPECT_TRUE(from_message(message)->is_bypass());
+  EXPECT_EQ(to_message(*from_message(message)).routing(), wire::ROUTING_BYPASS);
+  message.set_address("10.0.0.0/31");
+  EXPECT_FALSE(from_message(message)) << "a range";
+  message.set_address("10.0.0.1");
+  EXPECT_TRUE(from_message(message));
+  message.set_routing(static_cast<wire::Routing>(5));
+  EXPECT_FALSE(from_message(message)) << "of a later version: neither routed nor passed by";
+}
+
 TEST(ResourceMessage, APolicyOfALaterVersionAllowsNothing) {
   auto message = valid();
   message.mutable_tcp()->set_policy(static_cast<wire::PortPolicy>(99));

@@ -40,15 +40,15 @@ const std::map<unsigned, std::size_t, std::greater<>>& ResourceTable::lengths(Ip
 }
 
 void ResourceTable::index(const Resource& resource) {
-  for (const DnsName& alias : resource.aliases) by_name_[alias.text()].insert(resource.id);
+  for (const DnsName& alias : resource.aliases) by_name_[alias.text()].insert(Rank(resource));
   const auto& value = resource.address.value();
   if (const auto* name = std::get_if<DnsName>(&value)) {
-    by_name_[name->text()].insert(resource.id);
+    by_name_[name->text()].insert(Rank(resource));
   } else if (const auto* pattern = std::get_if<DnsPattern>(&value)) {
-    patterns_.insert({pattern->literal_characters(), resource.id});
+    patterns_.insert({pattern->literal_characters(), Rank(resource)});
   } else {
     const auto& prefix = std::get<IpPrefix>(value);
-    by_prefix_[prefix].insert(resource.id);
+    by_prefix_[prefix].insert(Rank(resource));
     ++lengths(prefix.address().family())[prefix.length()];
   }
 }
@@ -57,7 +57,7 @@ void ResourceTable::unindex(const Resource& resource) {
   const auto forget_name = [&](const DnsName& name) {
     const auto found = by_name_.find(name.text());
     if (found == by_name_.end()) return;
-    found->second.erase(resource.id);
+    found->second.erase(Rank(resource));
     if (found->second.empty()) by_name_.erase(found);
   };
   for (const DnsName& alias : resource.aliases) forget_name(alias);
@@ -65,11 +65,11 @@ void ResourceTable::unindex(const Resource& resource) {
   if (const auto* name = std::get_if<DnsName>(&value)) {
     forget_name(*name);
   } else if (const auto* pattern = std::get_if<DnsPattern>(&value)) {
-    patterns_.erase({pattern->literal_characters(), resource.id});
+    patterns_.erase({pattern->literal_characters(), Rank(resource)});
   } else {
     const auto& prefix = std::get<IpPrefix>(value);
     const auto found = by_prefix_.find(prefix);
-    found->second.erase(resource.id);
+    found->second.erase(Rank(resource));
     if (found->second.empty()) by_prefix_.erase(found);
     auto& counts = lengths(prefix.address().family());
     if (--counts[prefix.length()] == 0) counts.erase(prefix.length());
@@ -80,15 +80,15 @@ template <typename Visitor>
 void ResourceTable::visit_matches(const DnsName& name, Visitor visit) const {
   const auto literal = by_name_.find(name.text());
   if (literal != by_name_.end()) {
-    for (const ResourceId id : literal->second) {
-      if (!visit(*find(id))) return;
+    for (const Rank& rank : literal->second) {
+      if (!visit(*find(rank.id))) return;
     }
   }
-  for (const PatternRank& rank : patterns_) {
-    const Resource* resource = find(rank.id);
+  for (const PatternRank& pattern : patterns_) {
+    const Resource* resource = find(pattern.rank.id);
     if (!resource->address.matches(name)) continue;
     // By an alias it has had its place already.
-    if (literal != by_name_.end() && literal->second.contains(rank.id)) continue;
+    if (literal != by_name_.end() && literal->second.contains(pattern.rank)) continue;
     if (!visit(*resource)) return;
   }
 }
@@ -98,8 +98,8 @@ void ResourceTable::visit_matches(const IpAddress& address, Visitor visit) const
   for (const auto& [length, count] : lengths(address.family())) {
     const auto found = by_prefix_.find(IpPrefix::containing(address, length));
     if (found == by_prefix_.end()) continue;
-    for (const ResourceId id : found->second) {
-      if (!visit(*find(id))) return;
+    for (const Rank& rank : found->second) {
+      if (!visit(*find(rank.id))) return;
     }
   }
 }
@@ -153,7 +153,7 @@ std::expected<const Resource*, TableRefusal> ResourceTable::check_tcp(ResourceId
   const Resource* resource = find(id);
   if (resource == nullptr) return std::unexpected(TableRefusal::UnknownResource);
   const auto literal = by_name_.find(host.text());
-  const bool literally = literal != by_name_.end() && literal->second.contains(id);
+  const bool literally = literal != by_name_.end() && literal->second.contains(Rank(*resource));
   if (!literally && !resource->address.matches(host)) return std::unexpected(TableRefusal::AddressNotInResource);
   if (!resource->tcp.allows(port)) return std::unexpected(TableRefusal::PortNotAllowed);
   if (!literally && literal != by_name_.end()) return std::unexpected(TableRefusal::Shadowed);

@@ -28,9 +28,10 @@ class ResourceTable {
   [[nodiscard]] const model::Resource* find(model::ResourceId id) const;
   [[nodiscard]] const std::map<model::ResourceId, model::Resource>& all() const { return resources_; }
 
-  /// The winner for a name: alias or literal > pattern with more literal characters > fewer; ties by lower id.
+  /// The winner for a name: alias or literal > pattern with more literal characters > fewer; among equals the higher
+  /// priority, then the lower id (PROTOCOL.md §4.7).
   [[nodiscard]] const model::Resource* match(const model::DnsName& name) const;
-  /// The winner for an address: longest prefix; ties by lower id.
+  /// The winner for an address: longest prefix; among equals likewise.
   [[nodiscard]] const model::Resource* match(const IpAddress& address) const;
   /// Everything that match() chooses from, the winner first.
   [[nodiscard]] std::vector<const model::Resource*> matches(const model::DnsName& name) const;
@@ -47,16 +48,24 @@ class ResourceTable {
   [[nodiscard]] bool names_literally(const IpAddress& address) const;
 
  private:
-  using Ids = std::set<model::ResourceId>;
-  struct PatternRank {
-    std::size_t literal_characters = 0;
+  /// Better ones first.
+  struct Rank {
+    explicit Rank(const model::Resource& resource) : priority(resource.priority), id(resource.id) {}
+    std::uint32_t priority;
     model::ResourceId id;
-    /// Better ones first.
-    bool operator<(const PatternRank& other) const {
-      return literal_characters != other.literal_characters ? literal_characters > other.literal_characters
-                                                            : id < other.id;
+    bool operator<(const Rank& other) const {
+      return priority != other.priority ? priority > other.priority : id < other.id;
     }
   };
+  struct PatternRank {
+    std::size_t literal_characters;
+    Rank rank;
+    bool operator<(const PatternRank& other) const {
+      return literal_characters != other.literal_characters ? literal_characters > other.literal_characters
+                                                            : rank < other.rank;
+    }
+  };
+  using Ranks = std::set<Rank>;
   /// Calls `visit` with each match, best first, until it returns false.
   template <typename Visitor>
   void visit_matches(const model::DnsName& name, Visitor visit) const;
@@ -68,9 +77,9 @@ class ResourceTable {
   [[nodiscard]] const std::map<unsigned, std::size_t, std::greater<>>& lengths(IpFamily family) const;
 
   std::map<model::ResourceId, model::Resource> resources_;
-  std::unordered_map<std::string, Ids> by_name_;  ///< literal names and aliases
+  std::unordered_map<std::string, Ranks> by_name_;  ///< literal names and aliases
   std::set<PatternRank> patterns_;
-  std::map<IpPrefix, Ids> by_prefix_;
+  std::map<IpPrefix, Ranks> by_prefix_;
   /// How many resources have a prefix of this length: a lookup asks by_prefix_ once for each length in use.
   std::map<unsigned, std::size_t, std::greater<>> lengths_v4_;
   std::map<unsigned, std::size_t, std::greater<>> lengths_v6_;

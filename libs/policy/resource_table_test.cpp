@@ -195,6 +195,25 @@ TEST(ForbiddenKind, NamesEveryKindOfAddressThatIsNoTarget) {
   }
 }
 
+TEST(ResourceTable, AmongEquallySpecificOnesTheHigherPriorityWinsThenTheLowerId) {
+  auto preferred = [](std::uint64_t id, std::string_view address, std::uint32_t priority) {
+    auto made = resource(id, address);
+    made.priority = priority;
+    return made;
+  };
+  auto t = table({preferred(1, "10.0.0.0/8", 0), preferred(2, "10.0.0.0/8", 7), preferred(3, "10.0.0.0/8", 7),
+                  preferred(4, "10.1.0.0/16", 0), preferred(5, "*.lan", 0), preferred(6, "*.lan", 1),
+                  preferred(7, "db.lan", 0), preferred(8, "db.lan", 1)});
+  EXPECT_EQ(id_of(t.match(ip("10.2.0.1"))), 2U);
+  EXPECT_EQ(id_of(t.match(ip("10.1.0.1"))), 4U) << "priority says nothing between ranges of different length";
+  EXPECT_EQ(id_of(t.match(name("web.lan"))), 6U);
+  EXPECT_EQ(id_of(t.match(name("db.lan"))), 8U);
+  t.upsert(preferred(2, "10.0.0.0/8", 0));
+  EXPECT_EQ(id_of(t.match(ip("10.2.0.1"))), 3U);
+  t.remove(ResourceId(3));
+  EXPECT_EQ(id_of(t.match(ip("10.2.0.1"))), 1U);
+}
+
 TEST(ForbiddenKind, LeavesOrdinaryAddressesAlone) {
   for (const char* address : {"10.0.0.1", "192.168.1.255", "8.8.8.8", "fd00::1", "2001:db8::1", "64:ff9b::a00:1",
                               "2002:a00:1::1", "::ffff:10.0.0.1", "128.0.0.1", "223.255.255.255"}) {

@@ -48,9 +48,8 @@ Resolution Resolver::resolve(Instant now, ByteView message, wire::DnsTransport t
     return refusal ? Resolution(Answer{std::move(*refusal)}) : Resolution(Drop{});
   }
   if (query->record_class == kClassInternet) {
-    if (is_our_reverse_zone(query->name)) {
-      count(ResolverCount::NoData);
-      return Answer{wire::build_dns_answer(*query, {wire::DnsRcode::NxDomain, {}, 0, true}, transport)};
+    if (const auto address = parse_reverse_name(query->name); address && pool_.network().contains(*address)) {
+      return Answer{wire::build_dns_answer(*query, answer_for(*address), transport)};
     }
     const auto name = model::DnsName::parse(query->name);
     if (name && names_.has_resource_for(*name)) {
@@ -80,9 +79,14 @@ wire::DnsReply Resolver::answer_for(Instant now, const model::DnsName& name, wir
   return reply;
 }
 
-bool Resolver::is_our_reverse_zone(std::string_view name) const {
-  const auto address = parse_reverse_name(name);
-  return address && pool_.network().contains(*address);
+wire::DnsReply Resolver::answer_for(const IpAddress& address) {
+  const model::DnsName* name = pool_.look_up(address);
+  if (name == nullptr || !names_.has_resource_for(*name)) {
+    count(ResolverCount::NoData);
+    return {wire::DnsRcode::NxDomain, {}, 0, true};
+  }
+  count(ResolverCount::Answered);
+  return {wire::DnsRcode::NoError, {}, kTtlSeconds, true, name->text()};
 }
 
 }  // namespace postern::resolver

@@ -2,7 +2,7 @@
 //
 // A and AAAA of a Resource's name get its virtual address; every other type gets NODATA: an HTTPS or SVCB record of the
 // public DNS would lead applications past the virtual address. Questions about the virtual ranges' reverse zones are
-// nobody else's business and end here.
+// nobody else's business and end here: PTR gives the name that an address was handed out for.
 #pragma once
 
 #include <array>
@@ -53,7 +53,8 @@ class Resolver {
 
  private:
   [[nodiscard]] wire::DnsReply answer_for(Instant now, const model::DnsName& name, wire::DnsType type);
-  [[nodiscard]] bool is_our_reverse_zone(std::string_view name) const;
+  /// Of the virtual ranges: the name that it was given to.
+  [[nodiscard]] wire::DnsReply answer_for(const IpAddress& address);
   void count(ResolverCount what) { ++counts_[static_cast<std::size_t>(what)]; }
 
   AddressPool& pool_;

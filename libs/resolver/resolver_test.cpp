@@ -76,6 +76,27 @@ TEST_F(ResolverTest, KeepsReverseQuestionsAboutItsOwnRangesToItself) {
   EXPECT_TRUE(std::holds_alternative<Forward>(other));
 }
 
+TEST_F(ResolverTest, AReverseQuestionAboutAnAddressThatItGaveIsAnsweredWithTheName) {
+  const auto reverse = [](const IpAddress& address) {
+    std::string name;
+    if (address.is_v4()) {
+      for (const std::uint8_t byte : address.bytes()) name = std::to_string(byte) + "." + name;
+      return name + "in-addr.arpa";
+    }
+    for (const char nibble : to_hex(address.bytes())) name = std::string(1, nibble) + "." + name;
+    return name + "ip6.arpa";
+  };
+  for (const DnsType type : {DnsType::A, DnsType::Aaaa}) {
+    const auto address = wire::addresses_of(ask("box.dev.lan", type)).front();
+    const auto answer = ask(reverse(address), DnsType::Ptr);
+    ASSERT_EQ(answer.answers.size(), 1U) << reverse(address);
+    EXPECT_EQ(answer.answers[0].type, DnsType::Ptr);
+    std::size_t at = static_cast<std::size_t>(answer.answers[0].data.data() - message_.data());
+    EXPECT_EQ(wire::read_dns_name(message_, at), "box.dev.lan");
+    EXPECT_TRUE(ask(reverse(address), DnsType::Txt).answers.empty());
+  }
+}
+
 TEST_F(ResolverTest, SaysServFailWhenNoAddressIsLeft) {
   pool_ = AddressPool(pool_.network(), {.names_max = 0});
   EXPECT_EQ(ask("nginx.home.lan", DnsType::A).header.rcode, 2);

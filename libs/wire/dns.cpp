@@ -14,6 +14,8 @@ constexpr std::uint16_t kRecursionAvailableBit = 0x0080;
 constexpr std::uint16_t kCheckingDisabledBit = 0x0010;
 constexpr std::uint16_t kClassInternet = 1;
 constexpr std::uint32_t kDnssecOkBit = 0x8000;
+/// Before the data: the name as a pointer to the question, type, class, TTL, length.
+constexpr std::size_t kRecordHeaderSize = 12;
 constexpr std::size_t kOptRecordSize = 11;
 constexpr std::size_t kLabelMax = 63;
 constexpr std::uint16_t kPointerToQuestion = 0xc000 | kDnsHeaderSize;
@@ -174,23 +176,26 @@ std::size_t size_limit(const DnsQuery& query, DnsTransport transport) {
   return std::clamp<std::size_t>(query.edns->udp_size, kDnsUdpSizeMin, kDnsUdpSizeMax);
 }
 
-/// The addresses that answer the type of the question.
-std::vector<IpAddress> matching(const DnsQuery& query, const DnsReply& reply) {
-  std::vector<IpAddress> result;
+/// The data of the records that answer the type of the question.
+std::vector<Bytes> record_data(const DnsQuery& query, const DnsReply& reply) {
+  std::vector<Bytes> result;
   if (reply.rcode != DnsRcode::NoError || query.record_class != kClassInternet) return result;
   for (const IpAddress& address : reply.addresses) {
-    if (query.type == (address.is_v4() ? DnsType::A : DnsType::Aaaa)) result.push_back(address);
+    if (query.type == (address.is_v4() ? DnsType::A : DnsType::Aaaa)) result.push_back(to_bytes(address.bytes()));
+  }
+  if (query.type == DnsType::Ptr && !reply.pointer.empty()) {
+    if (auto name = encode_dns_name(reply.pointer)) result.push_back(std::move(*name));
   }
   return result;
 }
 
-void write_address(ByteWriter& writer, const IpAddress& address, std::uint32_t ttl_s) {
+void write_record(ByteWriter& writer, DnsType type, std::uint32_t ttl_s, ByteView data) {
   writer.u16(kPointerToQuestion);
-  writer.u16(static_cast<std::uint16_t>(address.is_v4() ? DnsType::A : DnsType::Aaaa));
+  writer.u16(static_cast<std::uint16_t>(type));
   writer.u16(kClassInternet);
   writer.u32(ttl_s);
-  writer.u16(static_cast<std::uint16_t>(address.bytes().size()));
-  writer.view(address.bytes());
+  writer.u16(static_cast<std::uint16_t>(data.size()));
+  writer.view(data);
 }
 
 void write_start(ByteWriter& writer, const DnsHeader& header, std::uint16_t questions, std::size_t answers,
@@ -310,18 +315,19 @@ std::optional<Bytes> refuse_dns_query(ByteView message, DnsError error) {
 }
 
 Bytes build_dns_answer(const DnsQuery& query, const DnsReply& reply, DnsTransport transport) {
-  std::vector<IpAddress> addresses = matching(query, reply);
-  const std::size_t fixed = kDnsHeaderSize + query.question.size() + (query.edns ? kOptRecordSize : 0);
-  const std::size_t record_size = 12 + (query.type == DnsType::A ? 4U : 16U);
+  std::vector<Bytes> records = record_data(query, reply);
+  std::size_t size = kDnsHeaderSize + query.question.size() + (query.edns ? kOptRecordSize : 0);
+  const std::size_t fixed = size;
+  for (const Bytes& data : records) size += kRecordHeaderSize + data.size();
   DnsHeader header = answer_header(query.header, reply.rcode);
   header.is_authoritative = reply.is_authoritative;
-  header.is_truncated = fixed + addresses.size() * record_size > size_limit(query, transport);
-  if (header.is_truncated) addresses.clear();
-  Bytes answer(fixed + addresses.size() * record_size);
+  header.is_truncated = size > size_limit(query, transport);
+  if (header.is_truncated) records.clear();
+  Bytes answer(header.is_truncated ? fixed : size);
   ByteWriter writer(answer);
-  write_start(writer, header, 1, addresses.size(), query.edns ? 1 : 0);
+  write_start(writer, header, 1, records.size(), query.edns ? 1 : 0);
   writer.view(query.question);
-  for (const IpAddress& address : addresses) write_address(writer, address, reply.ttl_s);
+  for (const Bytes& data : records) write_record(writer, query.type, reply.ttl_s, data);
   if (query.edns) write_opt(writer, *query.edns, static_cast<std::uint16_t>(reply.rcode));
   return answer;
 }

@@ -94,6 +94,8 @@ struct DnsReply {
   std::vector<IpAddress> addresses;
   std::uint32_t ttl_s = 0;
   bool is_authoritative = false;
+  /// Becomes the record of a PTR question; a name that cannot be encoded is left out.
+  std::string pointer{};
 };
 /// Repeats the question and EDNS0. Over UDP an answer that does not fit what the asker takes, at most kDnsUdpSizeMax,
 /// is sent without records and with TC, so that he asks again over TCP.

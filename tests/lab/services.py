@@ -20,6 +20,7 @@ from .topology import (
     IPV6_NAME,
     NGINX,
     NGINX6,
+    POOL_NAME,
     SERVER,
     SERVER6,
     SERVER_NAME,
@@ -53,6 +54,7 @@ def start_dns(lab: Lab) -> None:
     records = [(f"{name}.home.lan", address) for name, address in (("nginx", NGINX), ("ssh", SSH), ("db", DB))]
     records += [(TARGET_NAME, NGINX), (IPV6_NAME, NGINX6), (BOTH_NAME, NGINX), (BOTH_NAME, NGINX6)]
     zone = [f"--host-record={name},{address}" for name, address in records]
+    zone += [f"--address=/{POOL_NAME}/{NGINX}"]
     _start_dnsmasq(lab, "home-nat", "192.168.1.1", [f"--server={INTERNET}", "--local=/home.lan/", *zone])
     _await_command(lab.host("laptop"), "getent", "ahostsv4", SERVER_NAME, service="dns-laptop-nat")
     _await_command(lab.host("connector"), "getent", "ahostsv4", "nginx.home.lan", service="dns-home-nat")

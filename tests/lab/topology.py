@@ -39,6 +39,8 @@ TARGET_NAME = "target.home.lan"
 """A second name of nginx, for resources with other ports than the resource `web`."""
 IPV6_NAME = "six.home.lan"
 """nginx by IPv6 only."""
+POOL_NAME = "pool.home.lan"
+"""Whatever is below it is nginx."""
 BOTH_NAME = "both.home.lan"
 """nginx by both."""
 

@@ -22,6 +22,10 @@ std::expected<Edge, CommandError> find_edge(const ModelState& model, std::string
   if (group.empty() == user.empty()) {
     return refuse(CommandError::Kind::Invalid, "access is given to a group or to a user: name exactly one of them");
   }
+  if ((*found)->is_bypass()) {
+    return refuse(CommandError::Kind::Invalid,
+                  (*found)->name + " bypasses Postern for everybody: there is no access to it to give or take");
+  }
   Edge edge{{(*found)->id, {}, {}}, {}, (*found)->name};
   if (!group.empty()) {
     const auto found_group = find_group(model, group);

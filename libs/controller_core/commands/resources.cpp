@@ -10,6 +10,8 @@ namespace postern::controller {
 
 namespace {
 
+constexpr std::size_t kOverlapNotesMax = 5;
+
 std::expected<model::ResourceAddress, CommandError> parse_address(std::string_view text) {
   const auto parsed = model::ResourceAddress::parse(text);
   if (parsed) return *parsed;
@@ -72,6 +74,7 @@ struct Parts {
   std::optional<std::string> address;
   std::optional<std::vector<std::string>> aliases;
   std::optional<std::string> tcp_ports;
+  std::optional<std::uint32_t> priority;
 };
 
 std::expected<void, CommandError> set_name(const ModelState& model, std::string_view text, model::Resource& resource) {
@@ -82,6 +85,37 @@ std::expected<void, CommandError> set_name(const ModelState& model, std::string_
     return refuse(CommandError::Kind::AlreadyExists, "there is a resource " + *name + " already");
   }
   resource.name = std::move(*name);
+  return {};
+}
+
+std::string place_of(const ModelState& model, const model::Resource& resource) {
+  const RemoteNetworkRecord* network = model.remote_network(resource.remote_network);
+  return "resource " + resource.name + " (" + resource.address.text() + ") behind remote network " +
+         (network != nullptr ? network->name : std::string("?"));
+}
+
+std::expected<void, CommandError> check_bypass(const model::Resource& resource) {
+  if (!resource.is_bypass()) return {};
+  if (!resource.address.is_literal()) {
+    return refuse(CommandError::Kind::Invalid, "only one name or one IP address can bypass Postern, not " +
+                                                   resource.address.text() + ": add one resource for each");
+  }
+  if (resource.aliases.empty()) return {};
+  return refuse(CommandError::Kind::Invalid, "an address that bypasses Postern has no aliases: leave --alias out");
+}
+
+/// Equally specific and behind another remote network: somebody has to say which one is meant.
+std::expected<void, CommandError> check_order(const ModelState& model, const model::Resource& resource) {
+  for (const auto& [id, entry] : model.resources()) {
+    const model::Resource& other = entry.resource;
+    if (other.remote_network == resource.remote_network || other.address != resource.address ||
+        other.priority != resource.priority) {
+      continue;
+    }
+    return refuse(CommandError::Kind::Conflict, "the same address is " + place_of(model, other) +
+                                                    ", with the same priority " + std::to_string(other.priority) +
+                                                    ": say with --priority which one wins (the higher number)");
+  }
   return {};
 }
 
@@ -104,7 +138,35 @@ std::expected<void, CommandError> set_parts(const ModelState& model, const Parts
     if (!rule) return std::unexpected(rule.error());
     resource.tcp = std::move(*rule);
   }
-  return {};
+  if (parts.priority) {
+    if (*parts.priority > model::Resource::kPriorityMax) {
+      return refuse(CommandError::Kind::Invalid, "a priority is a number from 0 to 1000");
+    }
+    resource.priority = *parts.priority;
+  }
+  if (auto fits = check_bypass(resource); !fits) return fits;
+  return check_order(model, resource);
+}
+
+/// Overlaps that specificity decides: fine, but worth a look.
+std::vector<std::string> overlap_notes(const ModelState& model, const model::Resource& resource) {
+  std::vector<std::string> notes;
+  const auto* prefix = std::get_if<IpPrefix>(&resource.address.value());
+  if (prefix == nullptr) return notes;
+  for (const auto& [id, entry] : model.resources()) {
+    const model::Resource& other = entry.resource;
+    const auto* other_prefix = std::get_if<IpPrefix>(&other.address.value());
+    const bool overlaps = other_prefix != nullptr && other.remote_network != resource.remote_network &&
+                          other_prefix->address().family() == prefix->address().family() &&
+                          other_prefix->overlaps(*prefix);
+    if (!overlaps || notes.size() == kOverlapNotesMax) continue;
+    const bool is_same = *other_prefix == *prefix;
+    const bool wins = is_same ? resource.priority > other.priority : prefix->length() > other_prefix->length();
+    notes.push_back("It overlaps " + place_of(model, other) + ": " +
+                    (is_same ? "by its priority " : "being narrower ") + (wins ? resource.name : other.name) +
+                    " wins for the addresses that they share.");
+  }
+  return notes;
 }
 
 }  // namespace
@@ -120,13 +182,14 @@ PlanResult plan_command(Plan& plan, const CreateResource& command) {
   }
   model::Resource resource;
   resource.remote_network = (*remote_network)->id;
-  const Parts parts{command.name, command.address, command.aliases, command.tcp_ports};
+  resource.routing = command.routing;
+  const Parts parts{command.name, command.address, command.aliases, command.tcp_ports, command.priority};
   if (const auto set = set_parts(model, parts, resource); !set) return std::unexpected(set.error());
   resource.id = model::ResourceId(plan.draw_id());
   plan.raise_policy_version();
   plan.audit("resource.create", subject("resource", resource.id.value), {}, audit_text(resource));
   plan.upsert(ResourceRecord{resource});
-  return plan.finish(resource.id.value);
+  return plan.finish(resource.id.value, overlap_notes(model, resource));
 }
 
 PlanResult plan_command(Plan& plan, const UpdateResource& command) {
@@ -134,13 +197,13 @@ PlanResult plan_command(Plan& plan, const UpdateResource& command) {
   const auto found = find_resource(model, command.resource);
   if (!found) return std::unexpected(found.error());
   model::Resource resource = **found;
-  const Parts parts{command.name, command.address, command.aliases, command.tcp_ports};
+  const Parts parts{command.name, command.address, command.aliases, command.tcp_ports, command.priority};
   if (const auto set = set_parts(model, parts, resource); !set) return std::unexpected(set.error());
   if (resource == **found) return plan.finish(resource.id.value);
   plan.raise_policy_version();
   plan.audit("resource.update", subject("resource", resource.id.value), audit_text(**found), audit_text(resource));
   plan.upsert(ResourceRecord{resource});
-  return plan.finish(resource.id.value);
+  return plan.finish(resource.id.value, overlap_notes(model, resource));
 }
 
 PlanResult plan_command(Plan& plan, const DeleteResource& command) {

@@ -61,9 +61,11 @@ class Writer {
     std::string aliases;
     for (const model::DnsName& alias : r.aliases) aliases += (aliases.empty() ? "" : " ") + alias.text();
     db_.run(
-        "INSERT INTO resource VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (network_id, id) DO UPDATE SET "
-        "remote_network_id = ?3, name = ?4, address = ?5, aliases = ?6, tcp = ?7, udp = ?8, allow_icmp = ?9",
-        network_, r.id, r.remote_network, r.name, r.address.text(), aliases, r.tcp.text(), r.udp.text(), r.allow_icmp);
+        "INSERT INTO resource VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (network_id, id) DO "
+        "UPDATE SET remote_network_id = ?3, name = ?4, address = ?5, aliases = ?6, tcp = ?7, udp = ?8, allow_icmp = "
+        "?9, bypass = ?10, priority = ?11",
+        network_, r.id, r.remote_network, r.name, r.address.text(), aliases, r.tcp.text(), r.udp.text(), r.allow_icmp,
+        r.is_bypass(), r.priority);
   }
   void operator()(const AccessRecord& r) {
     db_.run("INSERT INTO access VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING", network_, r.resource,
@@ -170,7 +172,9 @@ std::optional<ResourceRecord> resource_of(const Row& row) {
                            {},
                            std::move(*tcp),
                            std::move(*udp),
-                           row.i64(7) != 0};
+                           row.i64(7) != 0,
+                           row.i64(8) != 0 ? model::Routing::Bypass : model::Routing::Through,
+                           static_cast<std::uint32_t>(row.u64(9))};
   for (const std::string& word : words_of(row.text(4))) {
     const auto alias = model::DnsName::parse(word);
     if (!alias) return std::nullopt;
@@ -259,7 +263,7 @@ void read_relays(Database& db, model::NetworkId network, std::vector<Record>& ou
 bool read_policy(Database& db, model::NetworkId network, std::vector<Record>& out) {
   bool sound = true;
   db.query(
-      "SELECT id, remote_network_id, name, address, aliases, tcp, udp, allow_icmp FROM resource "
+      "SELECT id, remote_network_id, name, address, aliases, tcp, udp, allow_icmp, bypass, priority FROM resource "
       "WHERE network_id = ?1 ORDER BY id",
       [&](const Row& row) {
         auto resource = resource_of(row);

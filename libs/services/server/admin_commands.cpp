@@ -25,6 +25,19 @@ CommandResultOr edge_command(const AdminRequest& request) {
   return Edge{request.argument(0), request.option("group"), request.option("user")};
 }
 
+CommandResultOr create_resource(const AdminRequest& request) {
+  if (request.has("bypass") && request.has("tcp")) {
+    return usage("what bypasses Postern has no ports: give either --bypass or --tcp");
+  }
+  return CreateResource{request.argument(0),
+                        request.option("remote-network"),
+                        request.option("address"),
+                        request.list("alias"),
+                        request.option("tcp"),
+                        request.has("bypass") ? model::Routing::Bypass : model::Routing::Through,
+                        static_cast<std::uint32_t>(number_option(request, "priority", 0))};
+}
+
 CommandResultOr update_resource(const AdminRequest& request) {
   UpdateResource update;
   update.resource = request.argument(0);
@@ -33,8 +46,9 @@ CommandResultOr update_resource(const AdminRequest& request) {
   if (request.has("alias") && request.has("no-alias")) return usage("give either --alias or --no-alias");
   if (request.has("alias") || request.has("no-alias")) update.aliases = request.list("alias");
   if (request.has("tcp")) update.tcp_ports = request.option("tcp");
-  if (!update.name && !update.address && !update.aliases && !update.tcp_ports) {
-    return usage("nothing to change: give --name, --address, --alias, --no-alias or --tcp");
+  if (request.has("priority")) update.priority = static_cast<std::uint32_t>(number_option(request, "priority", 0));
+  if (!update.name && !update.address && !update.aliases && !update.tcp_ports && !update.priority) {
+    return usage("nothing to change: give --name, --address, --alias, --no-alias, --tcp or --priority");
   }
   return update;
 }
@@ -126,10 +140,7 @@ VerbTable verbs_of_networks() {
       {"connector tokens",
        {[](const R& r, const S&) -> CommandResultOr { return GenerateConnectorTokens{r.argument(0)}; }, ""}},
       {"resource add",
-       {[](const R& r, const S&) -> CommandResultOr {
-          return CreateResource{r.argument(0), r.option("remote-network"), r.option("address"), r.list("alias"),
-                                r.option("tcp")};
-        },
+       {[](const R& r, const S&) -> CommandResultOr { return create_resource(r); },
         "The resource %1 was added. Nobody may reach it yet: postern-server admin access grant '%1' --group GROUP"}},
       {"resource update",
        {[](const R& r, const S&) -> CommandResultOr { return update_resource(r); }, "The resource %1 was changed."}},
@@ -185,6 +196,10 @@ std::optional<std::expected<controller::Command, ServerError>> to_command(const 
 }
 
 std::string outcome_sentence(const AdminRequest& request) {
+  if (request.command == "resource add" && request.has("bypass")) {
+    return "The resource " + request.argument(0) + " was added: " + request.option("address") +
+           " is reached without Postern, by everybody.";
+  }
   const auto found = verbs().find(request.command);
   if (found == verbs().end()) return {};
   std::string text;

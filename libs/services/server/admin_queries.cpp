@@ -85,19 +85,22 @@ AdminResult remote_networks(const AdminContext& context, const AdminRequest&) {
 AdminResult resources(const AdminContext& context, const AdminRequest&) {
   const Names names(context.host.controller());
   json list = json::array();
-  Rows rows{{"RESOURCE", "ADDRESS", "ALIASES", "TCP", "REMOTE NETWORK", "ID"}};
+  Rows rows{{"RESOURCE", "ADDRESS", "ALIASES", "TCP", "PRIORITY", "REMOTE NETWORK", "ID"}};
   for (const auto& resource : context.host.controller().resources()) {
     std::vector<std::string> aliases;
     for (const auto& alias : resource.aliases) aliases.push_back(alias.text());
-    const std::string ports = resource.tcp.text();
+    const std::string ports = resource.is_bypass() ? "bypass" : resource.tcp.text();
     list.push_back({{"id", std::to_string(resource.id.value)},
                     {"name", resource.name},
                     {"address", resource.address.text()},
                     {"aliases", aliases},
-                    {"tcp", ports},
+                    {"tcp", resource.tcp.text()},
+                    {"bypass", resource.is_bypass()},
+                    {"priority", resource.priority},
                     {"remote_network", names.of(resource.remote_network)}});
     rows.push_back({resource.name, resource.address.text(), comma_separated(aliases), ports.empty() ? "*" : ports,
-                    names.of(resource.remote_network), std::to_string(resource.id.value)});
+                    std::to_string(resource.priority), names.of(resource.remote_network),
+                    std::to_string(resource.id.value)});
   }
   return reply({{"resources", list}}, table(rows, "There are no resources."));
 }

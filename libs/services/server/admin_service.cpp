@@ -71,7 +71,10 @@ class AdminService::Impl {
     if (!done) return std::unexpected(done.error());
     if (done->tokens) return tokens_reply(request, *done->tokens);
     if (done->relay_token) return relay_token_reply(request, *done->relay_token);
-    return AdminReply{.data = json{{"id", std::to_string(done->id)}}.dump(), .text = outcome_sentence(request) + '\n'};
+    std::string text = outcome_sentence(request) + '\n';
+    for (const std::string& note : done->notes) text += note + '\n';
+    return AdminReply{.data = json{{"id", std::to_string(done->id)}, {"notes", done->notes}}.dump(),
+                      .text = std::move(text)};
   }
 
   AdminReply tokens_reply(const AdminRequest& request, const controller::ConnectorTokens& tokens) const {

@@ -46,6 +46,12 @@ const Option kAlias{.name = "alias",
 const Option kTcp{.name = "tcp",
                   .sentence = "TCP ports that may be reached: 80,443,8000-9000; without it, all.",
                   .value_name = "PORTS"};
+const Option kPriority{.name = "priority",
+                       .sentence = "Which of resources with the same address wins: the one with the higher number.",
+                       .kind = ValueKind::Integer,
+                       .value_name = "N",
+                       .minimum = 0,
+                       .maximum = 1000};
 const Option kForGroup{.name = "group", .sentence = "Who: the members of this group.", .value_name = "GROUP"};
 const Option kForUser{.name = "user", .sentence = "Who: this user.", .value_name = "EMAIL"};
 
@@ -162,7 +168,14 @@ std::vector<Command> relay_verbs() {
 std::vector<Command> resource_verbs() {
   return {{.name = "resource add",
            .sentence = "Adds a resource. Nobody may reach it until access is granted.",
-           .options = {to_remote_network(), address_option(true), kAlias, kTcp},
+           .options = {to_remote_network(),
+                       address_option(true),
+                       kAlias,
+                       kTcp,
+                       kPriority,
+                       {.name = "bypass",
+                        .sentence = "One name or IP address inside a wider resource that is reached without Postern.",
+                        .kind = ValueKind::Switch}},
            .arguments = {kResource}},
           {.name = "resource list", .sentence = "Lists the resources."},
           {.name = "resource update",
@@ -171,7 +184,8 @@ std::vector<Command> resource_verbs() {
                        address_option(false),
                        kAlias,
                        {.name = "no-alias", .sentence = "Takes all aliases away.", .kind = ValueKind::Switch},
-                       {.name = "tcp", .sentence = "TCP ports that may be reached; * for all.", .value_name = "PORTS"}},
+                       {.name = "tcp", .sentence = "TCP ports that may be reached; * for all.", .value_name = "PORTS"},
+                       kPriority},
            .arguments = {kResource}},
           {.name = "resource delete", .sentence = "Deletes a resource.", .arguments = {kResource}}};
 }
