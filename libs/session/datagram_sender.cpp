@@ -22,10 +22,10 @@ void DatagramSender::push(Instant now, StreamId flow, Slice bytes, std::size_t s
   while (queue.packets > 0 && bytes_ + entry.bytes.size() > kBytesMax) drop_front(queue, counters);
   if (bytes_ + entry.bytes.size() > kBytesMax) {  // others hold it all
     counters.dropped_queue += count;
-    if (queue.packets == 0) queues_.erase(flow);
+    if (!queue.has_turn) queues_.erase(flow);
     return;
   }
-  if (queue.packets == 0) turns_.push_back(flow);
+  if (!std::exchange(queue.has_turn, true)) turns_.push_back(flow);
   bytes_ += entry.bytes.size();
   packets_ += count;
   queue.packets += count;

@@ -65,6 +65,7 @@ class DatagramSender {
   struct Queue {
     Ring<Entry> entries;
     std::size_t packets = 0;
+    bool has_turn = false;  ///< stands in turns_, also when what it had was dropped
     std::size_t turn_bytes = 0;
     // Of the front packet.
     std::uint16_t packet_id = 0;
@@ -81,7 +82,7 @@ class DatagramSender {
   void fill(Queue& queue, StreamId flow, std::size_t frame_max, Frame& frame);
 
   std::unordered_map<StreamId, Queue> queues_;
-  Ring<StreamId> turns_;  ///< flows with packets, each once
+  Ring<StreamId> turns_;  ///< flows with queues, each once
   std::size_t packets_ = 0;
   std::size_t bytes_ = 0;
   std::uint16_t next_packet_id_ = 0;

@@ -217,6 +217,25 @@ TEST_F(Datagrams, ThatNobodyReadsAreBoundedAndCounted) {
   EXPECT_LE(pair.connector.pool.bytes_in_use(), 6U << 20);
 }
 
+// --- the queue alone -----------------------------------------------------------------------------------------------
+
+TEST(DatagramQueue, AFlowWhosePacketsAllGrewOldTakesItsTurnOnceWhenItSpeaksAgain) {
+  BlockPool pool(1U << 20);
+  DatagramSender sender;
+  DatagramCounters counters;
+  DatagramSender::Frame frame;
+  const auto ready = [](StreamId) { return true; };
+  Instant now{1s};
+  sender.push(now, StreamId(4), pool.copy(as_bytes("old")), 3, counters);
+  now += 2s;
+  sender.push(now, StreamId(4), pool.copy(as_bytes("new")), 3, counters);
+  EXPECT_EQ(counters.dropped_queue, 1U);
+  ASSERT_TRUE(sender.prepare(now, 1200, ready, frame, counters));
+  sender.taken(counters);
+  EXPECT_FALSE(sender.prepare(now, 1200, ready, frame, counters));
+  EXPECT_TRUE(sender.empty());
+}
+
 // --- pieces alone --------------------------------------------------------------------------------------------------
 
 struct Pieces : testing::Test {
