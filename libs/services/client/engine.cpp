@@ -18,6 +18,8 @@ constexpr int kTrainsPerTurn = 32;
 constexpr int kStreamRoundsPerTurn = 16;
 /// How often the host's addresses and routes are looked at, although the kernel tells when they change.
 constexpr Duration kLookInterval = std::chrono::seconds(30);
+/// The host's DNS takes milliseconds to be set up; when it takes longer than this, its own report says why.
+constexpr Duration kDnsAwaited = std::chrono::seconds(3);
 /// How long after a name got its address this is written down: names come in bursts.
 constexpr Duration kSaveDelay = std::chrono::seconds(3);
 /// A pause when no block is free: the kernels on both sides hold the data meanwhile.
@@ -123,7 +125,12 @@ void Engine::stop() {
 }
 
 ClientStatus Engine::status() {
-  ClientStatus status = client_.status(runtime::monotonic_now());
+  const Instant now = runtime::monotonic_now();
+  ClientStatus status = client_.status(now);
+  if (status.state == ClientState::Online && dns_awaited_until_ && now < *dns_awaited_until_) {
+    status.state = ClientState::Connecting;
+    status.reason = "the host's DNS is being set up for the names of resources";
+  }
   status.dns.domains = client_.is_loaded() ? client_.routing_domains().domains.size() : 0;
   if (!tun_) return status;
   const HostFacts facts = host_facts();
@@ -380,11 +387,14 @@ void Engine::apply_dns() {
     parts_.log.warn("There are more names of resources than the host's resolver takes: some are not found",
                     {{"left_out", routing.left_out}});
   }
+  if (!is_dns_wanted_) dns_awaited_until_ = parts_.loop.now() + kDnsAwaited;
+  is_dns_wanted_ = true;
   parts_.dns.want(
       {tun_->device().index(), config_.tun_name, client_.network().resolver(IpFamily::V4), std::move(routing.domains)});
 }
 
 void Engine::handle_dns(DnsReport report) {
+  if (report.state != DnsState::Off || !report.reason.empty()) dns_awaited_until_.reset();
   dns_report_ = std::move(report);
   std::vector<SocketAddress> servers;
   for (const IpAddress& server : dns_report_.upstream) servers.push_back({server, 53});

@@ -119,6 +119,9 @@ class Engine final : public runtime::TurnParticipant {
   std::unique_ptr<runtime::ControlClient> control_;
   HostView host_;
   DnsReport dns_report_;
+  /// Until then the host's DNS is being set up for the first time, and names of resources lead nowhere yet.
+  std::optional<Instant> dns_awaited_until_;
+  bool is_dns_wanted_ = false;
   std::size_t domains_left_out_ = 0;
 
   IoBuffer receive_buffer_;
