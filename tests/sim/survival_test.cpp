@@ -40,6 +40,14 @@ class Survival : public testing::Test {
         << " of " << expected();
   }
   /// Begins a transfer and stops in the middle of it.
+  /// The client goes to the relay of its own, because the server's is away for a while, and stays there.
+  void begin_transfer_over_the_second_relay() {
+    world_->server->stop();
+    ASSERT_TRUE(world_->run_while_not([this] { return client().status().relay->name == "second"; }, 90s));
+    world_->server->start();
+    exchange(1'000);
+    begin_transfer();
+  }
   void begin_transfer() {
     client().produce(app(), 2'000'000);
     const std::uint64_t before = app().kernel->read();
@@ -99,12 +107,7 @@ TEST_F(Survival, OfAConnectorThatChangesItsAddress) {
 }
 
 TEST_F(Survival, OfARelayThatStartsAgain) {
-  // Bound at the relay of its own, because the server's is away for a while.
-  world_->server->stop();
-  ASSERT_TRUE(world_->run_while_not([this] { return client().status().relay->name == "second"; }, 90s));
-  world_->server->start();
-  exchange(1'000);
-  begin_transfer();
+  ASSERT_NO_FATAL_FAILURE(begin_transfer_over_the_second_relay());
   world_->relays[1]->stop();
   world_->run_for(2s);
   world_->relays[1]->start();
@@ -112,11 +115,7 @@ TEST_F(Survival, OfARelayThatStartsAgain) {
 }
 
 TEST_F(Survival, OfARelayThatIsReplacedByAnother) {
-  world_->server->stop();
-  ASSERT_TRUE(world_->run_while_not([this] { return client().status().relay->name == "second"; }, 90s));
-  world_->server->start();
-  exchange(1'000);
-  begin_transfer();
+  ASSERT_NO_FATAL_FAILURE(begin_transfer_over_the_second_relay());
   world_->relays[1]->stop();
   exchange(1'000, 120s);
   EXPECT_EQ(client().status().relay->name, "main");
