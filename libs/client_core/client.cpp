@@ -121,7 +121,7 @@ void Client::adopt_route(Instant now, const RouteId& route) {
   PeersConfig peers = config_.peers;
   peers.device = config_.device;
   peers.software = config_.software;
-  plane_ = std::make_unique<DataPlane>(std::move(sessions), std::move(peers), config_.flows,
+  plane_ = std::make_unique<DataPlane>(std::move(sessions), std::move(peers), config_.flows, config_.direct,
                                        DataPlane::Shared{directory_, addresses_, tcp_, pool_, random_});
 }
 
@@ -152,8 +152,8 @@ void Client::send_heartbeat(Instant now) {
 
 void Client::handle_train(Instant now, const SocketAddress& from, MutableBytes bytes, std::size_t stride,
                           std::uint8_t ecn) {
-  if (relay_.address() != from) return count(PacketDrop::ForeignSource);
   if (stride == 0) stride = std::max<std::size_t>(bytes.size(), 1);  // one datagram
+  if (relay_.address() != from) return handle_direct_train(now, from, bytes, stride, ecn);
   switch (wire::classify_datagram(bytes)) {
     case wire::DatagramClass::Stun:
       for (std::size_t at = 0; at < bytes.size(); at += stride) {
@@ -176,12 +176,43 @@ void Client::handle_network_change(Instant now) {
   if (plane_) plane_->peers.forget_failures();
 }
 
+/// The kernel joins datagrams of one sender whatever they are: a check may ride in a train of the session.
+void Client::handle_direct_train(Instant now, const SocketAddress& from, MutableBytes bytes, std::size_t stride,
+                                 std::uint8_t ecn) {
+  if (!plane_) return count(PacketDrop::ForeignSource);
+  const auto class_at = [&](std::size_t at) { return wire::classify_datagram(bytes.subspan(at)); };
+  for (std::size_t at = 0; at < bytes.size();) {
+    const wire::DatagramClass kind = class_at(at);
+    std::size_t end = at + stride;
+    while (kind == wire::DatagramClass::Quic && end < bytes.size() && class_at(end) == kind) end += stride;
+    const MutableBytes run = bytes.subspan(at, std::min(end, bytes.size()) - at);
+    at = end;
+    if (kind == wire::DatagramClass::Quic) {
+      plane_->sessions.handle_train(now, {{session::kDirectLabel, from}, run, stride, ecn});
+      continue;
+    }
+    const auto message = wire::StunView::parse(run);
+    if (!message || !plane_->direct.handle_message(now, from, *message)) count(PacketDrop::ForeignSource);
+  }
+}
+
+void Client::set_host_addresses(std::vector<path::Interface> interfaces, std::uint16_t port) {
+  local_.interfaces = std::move(interfaces);
+  local_.port = port;
+}
+
 std::optional<session::Transmit> Client::poll_transmit(Instant now, MutableBytes buffer) {
   if (const auto request = relay_.poll_transmit()) {
     std::ranges::copy(*request, buffer.begin());
     return session::Transmit{{0, *relay_.address()}, buffer.first(request->size()), request->size(), 0};
   }
-  return plane_ ? plane_->sessions.poll_transmit(now, buffer) : std::nullopt;
+  if (!plane_) return std::nullopt;
+  if (const auto check = plane_->direct.poll_transmit(now)) {
+    std::ranges::copy(check->datagram, buffer.begin());
+    const ByteView datagram = buffer.first(check->datagram.size());
+    return session::Transmit{{session::kDirectLabel, check->to}, datagram, datagram.size(), 0};
+  }
+  return plane_->sessions.poll_transmit(now, buffer);
 }
 
 // --- the TUN's side --------------------------------------------------------------------------------------------------
@@ -254,6 +285,7 @@ void Client::settle(Instant now) {
   settle_relay(now);
   settle_held(now);
   settle_events(now);
+  settle_paths(now);
   dns_.settle(now);
   while (auto datagram = dns_.poll_datagram()) {
     scratch_.resize(datagram->message.size() + 64);
@@ -276,6 +308,22 @@ void Client::settle_relay(Instant now) {
   for (const RouteId& route : changes.unbound_peers) plane_->peers.handle_unbound(now, route);
   if (changes.refused) outputs_.push_back(Note{true, "the relay refuses this client's ticket"});
   plane_->peers.set_relay(now, relay_.is_bound(now) ? relay_.address() : std::nullopt);
+}
+
+void Client::settle_paths(Instant now) {
+  if (!plane_) return;
+  DirectPaths& direct = plane_->direct;
+  const auto mapped = relay_.mapped_address();
+  local_.reflexive.assign(mapped ? 1 : 0, mapped.value_or(SocketAddress{}));
+  direct.set_relay(relay_.address());
+  direct.set_local(now, local_);
+  direct.retain([&](session::SessionId session) { return plane_->peers.find(session) != nullptr; });
+  for (const auto& [id, peer] : plane_->peers.all()) {
+    if (peer.session) direct.note_flows(now, *peer.session, peer.flows);
+  }
+  while (const auto message = direct.poll_message()) {
+    plane_->peers.send_candidates(now, message->first, message->second);
+  }
 }
 
 /// New flows wait while it is not certain what there is (Flows::set_unsettled).
@@ -315,6 +363,17 @@ void Client::handle_application_event(Instant now, const tcp::Event& event) {
   if (plane_) plane_->flows.handle_event(now, wall(now), event);
 }
 
+void Client::handle_path_event(Instant now, const PeerEvent& event) {
+  if (const auto* ready = std::get_if<PeerReady>(&event)) {
+    const Peer* peer = plane_->peers.find(ready->instance);
+    if (peer == nullptr || !peer->session) return;
+    plane_->direct.set_excluded(wanted_routes());
+    plane_->direct.handle_ready(now, *peer->session);
+  } else if (const auto* candidates = std::get_if<PeerCandidates>(&event)) {
+    plane_->direct.handle_candidates(now, candidates->session, candidates->candidates);
+  }
+}
+
 void Client::settle_events(Instant now) {
   bool is_busy = true;
   while (is_busy) {
@@ -325,12 +384,14 @@ void Client::settle_events(Instant now) {
     }
     if (!plane_) continue;
     while (const auto event = plane_->sessions.poll_event()) {
-      if (!plane_->peers.handle_event(now, *event)) plane_->flows.handle_event(now, *event);
+      const bool is_taken = plane_->direct.handle_event(now, *event) || plane_->peers.handle_event(now, *event);
+      if (!is_taken) plane_->flows.handle_event(now, *event);
       is_busy = true;
     }
     while (const auto event = plane_->peers.poll_event()) {
       const bool is_silent = std::holds_alternative<PeerSuspect>(*event) || std::holds_alternative<PeerLost>(*event);
       if (is_silent) relay_.handle_silent_peer(now);
+      handle_path_event(now, *event);
       plane_->flows.handle_event(now, *event);
       is_busy = true;
     }
@@ -344,6 +405,7 @@ void Client::handle_timeout(Instant now) {
   if (!plane_) return;
   plane_->sessions.handle_timeout(now);
   plane_->peers.handle_timeout(now);
+  plane_->direct.handle_timeout(now);
   plane_->flows.handle_timeout(now);
 }
 
@@ -359,6 +421,7 @@ std::optional<Instant> Client::next_timeout() const {
   if (plane_) {
     consider(plane_->sessions.next_timeout());
     consider(plane_->peers.next_timeout());
+    consider(plane_->direct.next_timeout());
     consider(plane_->flows.next_timeout());
     if (plane_->flows.held() > 0 && control_up_) consider(settled_at_);
   }

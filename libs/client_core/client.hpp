@@ -5,7 +5,8 @@
 //
 //     TUN ──▶ tcp::Endpoint ◀──▶ Flows ◀──▶ session::Endpoint ──▶ relay
 //      └────▶ DnsFront             │              ▲
-//                              Directory ──▶ Peers┘        RelayLink ──▶ relay
+//                              Directory ──▶ Peers┤        RelayLink ──▶ relay
+//                                       DirectPaths ────── checks ─────▶ connectors
 //
 // A turn: handle_* for everything that has come, settle(), then poll_* until each gives nothing.
 #pragma once
@@ -17,6 +18,7 @@
 #include <variant>
 #include <vector>
 
+#include "client_core/direct_paths.hpp"
 #include "client_core/directory.hpp"
 #include "client_core/dns_front.hpp"
 #include "client_core/explanation.hpp"
@@ -43,6 +45,7 @@ struct ClientConfig {
   session::Limits session_limits;
   PeersConfig peers;
   FlowsConfig flows;
+  DirectPathsConfig direct;
   std::uint32_t receive_window = 2U << 20;
   std::uint32_t send_buffer = 4U << 20;
 };
@@ -69,7 +72,7 @@ enum class PacketDrop : std::uint8_t {
   Fragment,
   UnsupportedProtocol,  ///< UDP and ICMP to Resources, answered with ICMP
   MalformedUdp,
-  ForeignSource,    ///< a datagram that is not from the relay
+  ForeignSource,    ///< a datagram that is neither from the relay nor a session's
   UnknownDatagram,  ///< neither STUN nor QUIC
   NoRoute,          ///< QUIC before the controller has given a route
   ReplyQueueFull,
@@ -110,6 +113,8 @@ class Client {
   void handle_train(Instant now, const SocketAddress& from, MutableBytes bytes, std::size_t stride, std::uint8_t ecn);
   void handle_timeout(Instant now);
   void handle_network_change(Instant now);
+  /// The addresses of this host but those of our TUN, and the port of the UDP socket: what direct paths start from.
+  void set_host_addresses(std::vector<path::Interface> interfaces, std::uint16_t port);
   [[nodiscard]] std::optional<Instant> next_timeout() const;
 
   /// Does what the packets and messages since the last call ask for.
@@ -166,6 +171,10 @@ class Client {
   void adopt_route(Instant now, const RouteId& route);
   void settle_relay(Instant now);
   void settle_held(Instant now);
+  void settle_paths(Instant now);
+  void handle_path_event(Instant now, const PeerEvent& event);
+  void handle_direct_train(Instant now, const SocketAddress& from, MutableBytes bytes, std::size_t stride,
+                           std::uint8_t ecn);
   /// Whether what is missing may still come: the news are young, or cut off.
   [[nodiscard]] bool is_unsettled(Instant now) const { return !control_up_ || now < settled_at_; }
   void settle_events(Instant now);
@@ -207,6 +216,7 @@ class Client {
   std::string device_name_;
   std::optional<Instant> next_heartbeat_;
   bool was_bound_ = false;
+  path::LocalView local_;
   Instant settled_at_{};
   Instant next_reconnect_{};
 

@@ -16,8 +16,8 @@ constexpr std::array<std::string_view, static_cast<std::size_t>(tcp::DropReason:
     "not_tcp",    "truncated",    "bad_checksum", "bad_flags", "no_flow",     "out_of_window",
     "flow_limit", "buffer_limit", "out_of_order", "fragment",  "bad_address", "reply_limit"};
 constexpr std::array<std::string_view, static_cast<std::size_t>(session::DropReason::kCount)> kSessionDrops = {
-    "truncated",     "unsupported_version", "unknown_connection", "knock_missing", "knock_invalid",
-    "knock_expired", "handshake_limit",     "session_limit",      "undecryptable"};
+    "truncated",       "unsupported_version", "unknown_connection", "knock_missing", "knock_invalid",  "knock_expired",
+    "handshake_limit", "session_limit",       "undecryptable",      "no_memory",     "unproven_remote"};
 constexpr std::array<std::string_view, static_cast<std::size_t>(PeerDrop::kCount)> kPeerDrops = {
     "malformed_message", "unknown_message", "hello_refused"};
 constexpr std::array<std::string_view, static_cast<std::size_t>(resolver::ForwarderCount::kCount)> kForwarderDrops = {
@@ -127,7 +127,9 @@ std::vector<SessionStatus> Client::session_status() const {
     if (lease != nullptr) entry.remote_network = lease->remote_network_name;
     const auto stats = peer.session ? plane_->sessions.stats(*peer.session) : std::nullopt;
     if (!stats) continue;
-    entry.path = stats->path.label == 0 ? "relay" : "direct";
+    const PathReport report = plane_->direct.report(*peer.session);
+    entry.path = report.is_direct ? "direct" : "relay";
+    entry.path_reason = path::sentence(report.reason);
     entry.remote = stats->path.remote.to_string();
     entry.round_trip = stats->smoothed_rtt;
     entry.bytes_sent = stats->bytes_sent;

@@ -2,6 +2,8 @@
 #pragma once
 
 #include "client_core/client.hpp"
+#include "client_core/direct_paths.hpp"
+#include "identity/keys.hpp"
 
 namespace postern::client {
 
@@ -14,14 +16,17 @@ struct Client::DataPlane {
     RandomSource& random;
   };
 
-  DataPlane(session::EndpointConfig session_config, PeersConfig peers_config, FlowsConfig flows_config, Shared shared)
+  DataPlane(session::EndpointConfig session_config, PeersConfig peers_config, FlowsConfig flows_config,
+            DirectPathsConfig direct_config, Shared shared)
       : sessions(std::move(session_config), shared.pool, shared.random, nullptr),
         peers(std::move(peers_config), shared.directory, sessions, shared.pool),
+        direct(direct_config, sessions, shared.random, &identity::hmac_sha256),
         tun(shared.tcp),
         flows(flows_config, {shared.directory, shared.addresses, peers, sessions, tun, shared.pool}) {}
 
   session::Endpoint sessions;
   Peers peers;
+  DirectPaths direct;
   TunApplications tun;
   Flows flows;
 };

@@ -385,6 +385,9 @@ void Peers::handle_message(Instant now, Peer& peer, const wire::SessionMessage& 
     }
     case wire::SessionMessage::kDrain:
       return note_leaving(now, peer.instance.id);
+    case wire::SessionMessage::kCandidates:
+      events_.push_back(PeerCandidates{*peer.session, message.candidates()});
+      return;
     case wire::SessionMessage::kPong:
       return;
     default:
@@ -428,6 +431,14 @@ void Peers::send(Instant now, Peer& peer, const wire::SessionMessage& message) {
     rest = rest.subspan(piece.size());
   }
   note_written(now, peer.instance.id);
+}
+
+void Peers::send_candidates(Instant now, session::SessionId session, const wire::Candidates& candidates) {
+  Peer* peer = find_session(session);
+  if (peer == nullptr || peer->stage != PeerStage::Ready) return;
+  wire::SessionMessage message;
+  *message.mutable_candidates() = candidates;
+  send(now, *peer, message);
 }
 
 std::optional<PeerEvent> Peers::poll_event() {

@@ -64,7 +64,12 @@ struct PeerRevoked {
   bool all = false;
   std::vector<model::ResourceId> resources;
 };
-using PeerEvent = std::variant<PeerReady, PeerLost, PeerSuspect, PeerRevoked>;
+/// The connector says where it may be reached directly.
+struct PeerCandidates {
+  session::SessionId session;
+  wire::Candidates candidates;
+};
+using PeerEvent = std::variant<PeerReady, PeerLost, PeerSuspect, PeerRevoked, PeerCandidates>;
 
 enum class PeerStage : std::uint8_t { Down, Handshaking, Greeting, Ready };
 
@@ -139,6 +144,8 @@ class Peers {
   void handle_timeout(Instant now);
   [[nodiscard]] std::optional<Instant> next_timeout() const { return next_tick_; }
   [[nodiscard]] std::optional<PeerEvent> poll_event();
+  /// Nothing happens when the session has ended.
+  void send_candidates(Instant now, session::SessionId session, const wire::Candidates& candidates);
   /// The network may work again: no instance waits for its next attempt any more.
   void forget_failures();
   void close_all(Instant now);

@@ -61,6 +61,10 @@ class RelayLink {
   [[nodiscard]] std::optional<SocketAddress> address() const;
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] std::optional<Duration> round_trip() const;
+  /// How the relay sees us.
+  [[nodiscard]] std::optional<SocketAddress> mapped_address() const {
+    return bind_ ? bind_->mapped_address() : std::nullopt;
+  }
   /// Every address that the controller named: never routed into the TUN.
   [[nodiscard]] const std::vector<SocketAddress>& addresses() const { return named_; }
 

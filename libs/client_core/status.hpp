@@ -43,7 +43,7 @@ struct SessionStatus {
   std::uint64_t instance = 0;
   std::string remote_network;
   std::string state;  ///< "connecting", "ready", "suspect", "down"
-  std::string path;   ///< "relay"
+  std::string path;   ///< "relay" or "direct"
   std::string remote;
   std::optional<Duration> round_trip;
   std::uint32_t flows = 0;
@@ -51,6 +51,7 @@ struct SessionStatus {
   std::uint64_t bytes_received = 0;
   std::uint64_t packets_lost = 0;
   std::string failure;
+  std::string path_reason{};  ///< why it is "relay", one sentence
 };
 
 struct RelayStatus {

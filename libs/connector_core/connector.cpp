@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "identity/keys.hpp"
+
 namespace postern::connector {
 namespace {
 
@@ -51,6 +53,7 @@ void Connector::handle_event(Instant now, const session::Event& event) {
                  [&](const session::Closed& e) {
                    flows_.handle_session_gone(now, e.session);
                    sessions_.handle_closed(e.session, e.detail);
+                   if (direct_) direct_->handle_closed(e.session);
                    plan_expiry(now);
                  },
                  [&](const session::StreamOpened& e) {
@@ -67,6 +70,37 @@ void Connector::handle_event(Instant now, const session::Event& event) {
                  [](const auto&) {},
              },
              event);
+  settle_paths(now);
+}
+
+// --- direct paths
+// ------------------------------------------------------------------------------------------------------
+
+void Connector::enable_direct_paths(RandomSource& random) {
+  direct_.emplace(port_, random, &identity::hmac_sha256);
+}
+
+void Connector::set_local(Instant now, const path::LocalView& local) {
+  if (!direct_) return;
+  direct_->set_local(local);
+  settle_paths(now);
+}
+
+bool Connector::handle_check(Instant now, const SocketAddress& from, ByteView datagram) {
+  const auto message = wire::StunView::parse(datagram);
+  return direct_ && message && direct_->handle_message(now, from, *message);
+}
+
+std::optional<path::CheckTransmit> Connector::poll_check(Instant now) {
+  return direct_ ? direct_->poll_transmit(now) : std::nullopt;
+}
+
+void Connector::settle_paths(Instant now) {
+  while (const auto candidates = sessions_.poll_candidates()) {
+    if (direct_) direct_->handle_candidates(now, candidates->first, candidates->second);
+  }
+  if (!direct_) return;
+  while (const auto message = direct_->poll_message()) sessions_.send_candidates(now, message->first, message->second);
 }
 
 std::expected<FlowAuthority::Grant, Refusal> Connector::authorise(Instant now, SessionId session,
@@ -116,12 +150,14 @@ void Connector::ping_all(Instant now) {
 void Connector::handle_timeout(Instant now) {
   sessions_.handle_timeout(now);
   flows_.handle_timeout(now);
+  if (direct_) direct_->handle_timeout(now);
   if (expiry_ && now >= *expiry_) reauthorise(now, std::nullopt);
 }
 
 std::optional<Instant> Connector::next_timeout() const {
   std::optional<Instant> earliest = expiry_;
-  for (const auto& at : {sessions_.next_timeout(), flows_.next_timeout()}) {
+  const auto checks = direct_ ? direct_->next_timeout() : std::nullopt;
+  for (const auto& at : {sessions_.next_timeout(), flows_.next_timeout(), checks}) {
     if (at) earliest = std::min(earliest.value_or(*at), *at);
   }
   return earliest;

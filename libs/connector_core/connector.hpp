@@ -4,6 +4,7 @@
 // poll_report() and poll_notice(), and calls handle_timeout() at next_timeout().
 #pragma once
 
+#include "connector_core/direct_paths.hpp"
 #include "connector_core/flows.hpp"
 #include "connector_core/knock_gate.hpp"
 #include "connector_core/sessions.hpp"
@@ -38,6 +39,15 @@ class Connector final : private FlowAuthority {
   [[nodiscard]] const Sessions& sessions() const { return sessions_; }
   [[nodiscard]] const PolicyStore& policy() const { return policy_; }
   [[nodiscard]] const Identity& identity() const { return identity_; }
+
+  // --- direct paths (PROTOCOL.md §4.6) -------------------------------------------------------------------------------
+  /// Without this, clients are told of no candidates. `random` outlives the connector.
+  void enable_direct_paths(RandomSource& random);
+  /// What clients are told of this host; nothing happens while direct paths are off.
+  void set_local(Instant now, const path::LocalView& local);
+  /// A datagram from an address that is no relay's; true when it was a check.
+  bool handle_check(Instant now, const SocketAddress& from, ByteView datagram);
+  [[nodiscard]] std::optional<path::CheckTransmit> poll_check(Instant now);
   [[nodiscard]] WallTime network_time(Instant now) const { return clock_.at(now); }
 
   /// New flows are refused with DRAINING and the clients are told; running ones go on.
@@ -57,6 +67,7 @@ class Connector final : private FlowAuthority {
   [[nodiscard]] LeasePointer lease_of(session::SessionId session) const override { return sessions_.lease_of(session); }
   void reauthorise(Instant now, std::optional<session::SessionId> only);
   void plan_expiry(Instant now);
+  void settle_paths(Instant now);
 
   SessionPort& port_;
   NetworkClock clock_;
@@ -65,6 +76,7 @@ class Connector final : private FlowAuthority {
   Identity identity_;
   Sessions sessions_;
   Flows flows_;
+  std::optional<DirectPaths> direct_;
   std::optional<Instant> expiry_;  ///< when a lease or a grant ends by itself
 };
 

@@ -44,6 +44,21 @@ class EndpointPort final : public SessionPort {
   void consume(session::SessionId session, session::StreamId stream, std::size_t bytes) override {
     if (endpoint_ != nullptr) endpoint_->consume(session, stream, bytes);
   }
+  [[nodiscard]] std::optional<Digest> export_key(session::SessionId session, std::string_view label,
+                                                 std::string_view context) const override {
+    return endpoint_ == nullptr ? std::nullopt : endpoint_->export_key(session, label, context);
+  }
+  bool allow_remote(session::SessionId session, const SocketAddress& remote) override {
+    return endpoint_ != nullptr && endpoint_->allow_remote(session, remote);
+  }
+  void disallow_remote(session::SessionId session, const SocketAddress& remote) override {
+    if (endpoint_ != nullptr) endpoint_->disallow_remote(session, remote);
+  }
+  [[nodiscard]] std::optional<session::Path> path_of(session::SessionId session) const override {
+    const auto stats = endpoint_ != nullptr ? endpoint_->stats(session) : std::nullopt;
+    if (!stats) return std::nullopt;
+    return stats->path;
+  }
 
  private:
   session::Endpoint* endpoint_ = nullptr;

@@ -35,6 +35,7 @@ struct Flow {
   FlowId id;
   session::SessionId session;
   session::StreamId stream;
+  bool was_direct = false;  ///< how the session went when it was opened
   Instant started;
   FlowStage stage = FlowStage::HeadPending;
   bool write_requested = false;  ///< a WriteTarget waits to be polled
@@ -113,8 +114,9 @@ struct FlowReport {
   FlowEnding ending = FlowEnding::Finished;
   std::uint64_t bytes_to_target = 0;
   std::uint64_t bytes_from_target = 0;
-  WallTime at;          ///< of this report
-  Duration duration{};  ///< since the stream was opened
+  WallTime at;             ///< of this report
+  Duration duration{};     ///< since the stream was opened
+  bool is_direct = false;  ///< how the session went at this time
 };
 
 }  // namespace postern::connector

@@ -137,6 +137,8 @@ void Flows::handle_connected(Instant now, FlowId id, const SocketAddress& addres
   message.mutable_opened()->set_connect_us(static_cast<std::uint32_t>(microseconds));
   if (!reply(*flow, message)) return abort(now, *flow, FlowEnding::ResetByPeer);
   ++counters_.opened;
+  const auto path = port_.path_of(flow->session);
+  flow->was_direct = path && path->is_direct();
   report(now, *flow, FlowReport::Kind::Opened, FlowEnding::Finished);
   if (!flow->to_target.empty()) {
     flow->write_requested = true;
@@ -306,8 +308,10 @@ void Flows::report(Instant now, const Flow& flow, FlowReport::Kind kind, FlowEnd
     reports_.pop_front();
     ++counters_.reports_dropped;
   }
+  const auto path = port_.path_of(flow.session);
+  const bool is_direct = path ? path->is_direct() : flow.was_direct;
   reports_.push_back({kind, flow.id, flow.lease, flow.target, flow.connected, refusal.reason, refusal.detail, ending,
-                      flow.bytes_to_target, flow.bytes_from_target, clock_.at(now), now - flow.started});
+                      flow.bytes_to_target, flow.bytes_from_target, clock_.at(now), now - flow.started, is_direct});
 }
 
 }  // namespace postern::connector

@@ -202,4 +202,13 @@ std::vector<std::string> RelayBindings::bound_names(Instant now) const {
   return names;
 }
 
+std::vector<SocketAddress> RelayBindings::mapped(Instant now) const {
+  std::vector<SocketAddress> mapped;
+  for (const auto& [name, relay] : relays_) {
+    const auto& address = relay.client->mapped_address();
+    if (address && relay.client->is_bound(now)) mapped.push_back(*address);
+  }
+  return mapped;
+}
+
 }  // namespace postern::connector

@@ -73,6 +73,8 @@ class RelayBindings {
   };
   [[nodiscard]] std::vector<Bound> bound(Instant now) const;
   [[nodiscard]] std::vector<std::string> bound_names(Instant now) const;
+  /// How the relays see us, those that are bound.
+  [[nodiscard]] std::vector<SocketAddress> mapped(Instant now) const;
   [[nodiscard]] bool is_bound(Instant now) const { return !bound_names(now).empty(); }
 
  private:

@@ -23,6 +23,14 @@ class SessionPort {
   [[nodiscard]] virtual Slice read(session::SessionId session, session::StreamId stream) = 0;
   [[nodiscard]] virtual bool at_end(session::SessionId session, session::StreamId stream) const = 0;
   virtual void consume(session::SessionId session, session::StreamId stream, std::size_t bytes) = 0;
+
+  // What direct paths need; a port without them has none.
+  [[nodiscard]] virtual std::optional<Digest> export_key(session::SessionId, std::string_view, std::string_view) const {
+    return std::nullopt;
+  }
+  virtual bool allow_remote(session::SessionId, const SocketAddress&) { return false; }
+  virtual void disallow_remote(session::SessionId, const SocketAddress&) {}
+  [[nodiscard]] virtual std::optional<session::Path> path_of(session::SessionId) const { return std::nullopt; }
 };
 
 /// Application error codes of CONNECTION_CLOSE (PROTOCOL.md §4.3).

@@ -13,6 +13,7 @@ constexpr Duration kSupersededTime = std::chrono::seconds(5);
 constexpr Duration kLeaseWindow = std::chrono::seconds(10);
 constexpr unsigned kLeasesPerWindow = 8;  // each costs a signature check
 constexpr std::size_t kNoticesMax = 1024;
+constexpr std::size_t kCandidatesMax = 64;  // lists that wait for the owner, who takes them after every event
 
 }  // namespace
 
@@ -72,6 +73,9 @@ Sessions::Outcome Sessions::handle_message(Instant now, SessionId id, Session& s
     return session.stage == Stage::Refusing ? Outcome::Fine : Outcome::ProtocolError;
   }
   if (message.has_lease()) return handle_lease(now, id, session, message.lease().lease());
+  if (message.has_candidates() && candidates_.size() < kCandidatesMax) {
+    candidates_.emplace_back(id, message.candidates());
+  }
   if (message.has_ping()) {
     wire::SessionMessage pong;
     pong.mutable_pong()->set_number(message.ping().number());
@@ -224,6 +228,20 @@ void Sessions::send(Instant now, SessionId id, const wire::SessionMessage& messa
 
 void Sessions::notice(SessionNotice::Kind kind, SessionId id, LeasePointer lease, std::string detail) {
   if (notices_.size() < kNoticesMax) notices_.push_back({kind, id, std::move(lease), std::move(detail)});
+}
+
+std::optional<std::pair<SessionId, wire::Candidates>> Sessions::poll_candidates() {
+  if (candidates_.empty()) return std::nullopt;
+  auto candidates = std::move(candidates_.front());
+  candidates_.pop_front();
+  return candidates;
+}
+
+void Sessions::send_candidates(Instant now, SessionId session, const wire::Candidates& candidates) {
+  if (!sessions_.contains(session)) return;
+  wire::SessionMessage message;
+  *message.mutable_candidates() = candidates;
+  send(now, session, message);
 }
 
 std::optional<SessionNotice> Sessions::poll_notice() {

@@ -5,6 +5,7 @@
 //        └──lease refused──▶ Refusing ──200 ms, so that HelloReply arrives──▶ (gone), CloseCode::LeaseRefused
 #pragma once
 
+#include <deque>
 #include <map>
 #include <optional>
 #include <set>
@@ -74,6 +75,9 @@ class Sessions {
   void close(Instant now, session::SessionId session, CloseCode code, std::string_view reason);
 
   [[nodiscard]] std::optional<SessionNotice> poll_notice();
+  /// Where a client may be reached directly.
+  [[nodiscard]] std::optional<std::pair<session::SessionId, wire::Candidates>> poll_candidates();
+  void send_candidates(Instant now, session::SessionId session, const wire::Candidates& candidates);
   [[nodiscard]] std::size_t size() const { return sessions_.size(); }
   [[nodiscard]] const SessionCounters& counters() const { return counters_; }
 
@@ -112,6 +116,7 @@ class Sessions {
   std::map<session::SessionId, Session> sessions_;
   std::optional<Instant> deadline_;
   std::vector<SessionNotice> notices_;
+  std::deque<std::pair<session::SessionId, wire::Candidates>> candidates_;
   SessionCounters counters_;
 };
 

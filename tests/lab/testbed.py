@@ -190,6 +190,10 @@ class Lab:
         lab_wide = [f"--{kind}=/proc/{self.init_pid}/ns/{kind}" for kind in ("pid", "ipc")]
         return ["nsenter", *kinds, *lab_wide, "--", "setpriv", "--pdeathsig", "KILL", "--", *argv]
 
+    def pids(self) -> dict[str, int]:
+        """By host, a process (in the lab's numbers) that lives in its namespaces."""
+        return dict(self._sleepers)
+
     def processes(self) -> dict[str, dict[str, Any]]:
         """Spawned processes by name: host, pid (in the lab), argv, exit (None while running)."""
         return {entry["name"]: entry for entry in self.ask({"op": "ps"})["processes"]}

@@ -34,6 +34,16 @@ std::string session_line(const json& session, Row& row) {
   return state;
 }
 
+/// Why sessions are relayed, a line for each reason.
+std::string relayed_text(const json& sessions) {
+  std::string text;
+  for (const json& session : sessions) {
+    const std::string reason = text_field(session, "path_reason");
+    if (!reason.empty()) text += "  " + text_field(session, "connector") + " is relayed: " + reason + "\n";
+  }
+  return text;
+}
+
 std::string dns_line(const json& dns) {
   const std::string state = text_field(dns, "state");
   if (state.empty() || state == "off") return "";
@@ -80,6 +90,7 @@ std::string status_text(const json& status) {
   for (const json& session : field(status, "sessions")) session_line(session, rows.emplace_back());
   text +=
       "Sessions:\n" + (rows.empty() ? std::string("  none yet: the first access opens one\n") : table(std::move(rows)));
+  text += relayed_text(field(status, "sessions"));
   const json& drops = field(status, "drops");
   if (!drops.is_object() || drops.empty()) return text;
   text += "Dropped or refused:\n";

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <array>
 
+#include "runtime/udp/interface_addresses.hpp"
+
 namespace postern::client {
 
 namespace {
@@ -80,6 +82,7 @@ std::expected<std::unique_ptr<Engine>, Problem> Engine::start(EngineConfig confi
   if (saved) engine->client_.addresses().restore(saved->names);
   engine->host_ = *host;
   engine->next_look_ = now + kLookInterval;
+  engine->look_at_addresses();
   engine->start_control();
   return engine;
 }
@@ -334,8 +337,17 @@ void Engine::handle_outputs(Instant now) {
 
 // --- host ------------------------------------------------------------------------------------------------------------
 
+void Engine::look_at_addresses() {
+  std::vector<path::Interface> interfaces;
+  for (const runtime::HostAddress& own : runtime::interface_addresses()) {
+    if (own.interface != config_.tun_name) interfaces.push_back({own.address, own.prefix_length});
+  }
+  client_.set_host_addresses(std::move(interfaces), udp_.local_address().port);
+}
+
 void Engine::look_at_host(Instant now) {
   next_look_ = now + kLookInterval;
+  look_at_addresses();
   const auto view = observe_host(routing_, tun_ ? tun_->device().index() : 0);
   if (!view || *view == host_) return;
   host_ = *view;

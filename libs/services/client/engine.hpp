@@ -103,6 +103,7 @@ class Engine final : public runtime::TurnParticipant {
 
   // host
   void look_at_host(Instant now);
+  void look_at_addresses();
   void apply_routes();
   void apply_dns();
   void save_names(Instant now);

@@ -46,6 +46,7 @@ json sessions_json(const ClientStatus& status) {
                    {"remote_network", session.remote_network},
                    {"state", session.state},
                    {"path", session.path},
+                   {"path_reason", session.path_reason},
                    {"remote", session.remote},
                    {"rtt_ms", milliseconds(session.round_trip)},
                    {"flows", session.flows},

@@ -1,4 +1,5 @@
 // The data plane of a turn: packets in, events and requests, packets out.
+#include "runtime/udp/interface_addresses.hpp"
 #include "services/connector/connector_service.hpp"
 
 namespace postern::connector {
@@ -48,12 +49,15 @@ void ConnectorService::handle_train(Instant now, const runtime::UdpReceived& rec
 
 void ConnectorService::handle_run(Instant now, DatagramKind kind, const runtime::UdpReceived& received,
                                   MutableBytes run) {
-  if (kind == DatagramKind::Quic && endpoint_ && relays_.is_relay(received.from)) {
-    return endpoint_->handle_train(now, {{0, received.from}, run, received.stride, received.ecn});
+  const bool is_relay = relays_.is_relay(received.from);
+  if (kind == DatagramKind::Quic && endpoint_) {
+    const std::uint32_t label = is_relay ? session::kRelayLabel : session::kDirectLabel;
+    return endpoint_->handle_train(now, {{label, received.from}, run, received.stride, received.ecn});
   }
   for (std::size_t at = 0; at < run.size(); at += received.stride) {
     const ByteView datagram = run.subspan(at, std::min(received.stride, run.size() - at));
-    const bool taken = kind == DatagramKind::Stun && relays_.handle_datagram(now, received.from, datagram);
+    const bool taken = kind == DatagramKind::Stun && (is_relay ? relays_.handle_datagram(now, received.from, datagram)
+                                                               : core_.handle_check(now, received.from, datagram));
     if (!taken) ++dropped_datagrams_;
   }
 }
@@ -96,7 +100,23 @@ void ConnectorService::resolve(const ResolveName& request) {
   });
 }
 
+void ConnectorService::look_at_host(Instant now) {
+  path::LocalView local;
+  local.port = udp_ ? udp_->local_address().port : std::uint16_t{0};
+  for (const runtime::HostAddress& own : runtime::interface_addresses()) {
+    local.interfaces.push_back({own.address, own.prefix_length});
+  }
+  local.reflexive = relays_.mapped(now);
+  if (local == local_) return;
+  local_ = std::move(local);
+  if (endpoint_) endpoint_->distrust_direct_paths(now);
+  core_.set_local(now, local_);
+}
+
 void ConnectorService::transmit(Instant now) {
+  while (const auto check = core_.poll_check(now)) {
+    (void)udp_->send(check->to, check->datagram, check->datagram.size(), 0);
+  }
   packets_to_send_ = false;
   if (!endpoint_) return;
   for (int i = 0; i < kTrainsPerTurn * 2; ++i) {

@@ -52,6 +52,7 @@ ConnectorService::ConnectorService(runtime::EventLoop& loop, runtime::Logger& lo
       network_(loop_, [this] { handle_network_changed(); }),
       started_(loop_.now()),
       memory_(pool_) {
+  core_.enable_direct_paths(random_);
   process_ = to_hex(random_.make<std::array<std::uint8_t, 8>>());
   core_.handle_network_time(loop_.now(), runtime::wall_now());
   loop_.add_participant(*this);
@@ -67,6 +68,7 @@ std::expected<void, Failure> ConnectorService::start() {
   auto socket = runtime::UdpSocket::open({IpAddress::v4(0U), 0}, {});
   if (!socket) return std::unexpected(Failure{config::ExitCode::NotPermitted, socket.error().text});
   udp_.emplace(std::move(*socket));
+  look_at_host(loop_.now());
   receive_buffer_ = pool_.acquire(BlockClass::Large);
   send_buffer_ = pool_.acquire(BlockClass::Large);
   loop_.add(udp_->fd(), EPOLLIN | EPOLLOUT | EPOLLET, [this](std::uint32_t events) {
@@ -165,6 +167,7 @@ void ConnectorService::update_state(Instant now) {
 
 void ConnectorService::handle_bindings_changed() {
   heartbeat_at_ = loop_.now();  // the controller tells clients where we are
+  look_at_host(loop_.now());
   update_state(loop_.now());
 }
 
@@ -184,6 +187,7 @@ void ConnectorService::handle_relay_note(const RelayNote& note) {
 }
 
 void ConnectorService::handle_relay_proven(const SocketAddress& relay) {
+  look_at_host(loop_.now());
   if (!endpoint_) return;
   // Sessions live on over a relay's restart or move; a PING on each makes both sides notice at once.
   for (const session::SessionId id : core_.sessions().all()) {
@@ -197,6 +201,7 @@ void ConnectorService::handle_relay_proven(const SocketAddress& relay) {
 
 void ConnectorService::handle_network_changed() {
   log_.debug("An address or route of this host changed");
+  look_at_host(loop_.now());
   relays_.rebind_all(loop_.now(), wire::RebindReason::AddressChanged);
   control_->reconnect_now();
 }

@@ -60,6 +60,8 @@ class ConnectorService final : private runtime::TurnParticipant {
   void pump(Instant now);
   void transmit(Instant now);
   void handle_request(Instant now, const Request& request);
+  /// Tells the core where this host may be reached.
+  void look_at_host(Instant now);
   void resolve(const ResolveName& request);
 
   // The control channel (connector_control.cpp)
@@ -112,6 +114,7 @@ class ConnectorService final : private runtime::TurnParticipant {
   std::unique_ptr<LocalHttp> health_http_;
   std::unique_ptr<LocalHttp> metrics_http_;
   std::unique_ptr<HealthSocket> health_socket_;
+  path::LocalView local_;
   Buffer receive_buffer_;
   Buffer send_buffer_;
 

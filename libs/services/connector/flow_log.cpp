@@ -52,7 +52,7 @@ json connection_of(const FlowReport& report, const AnalyticsContext& context) {
   json connection = {{"id", context.process + "-" + std::to_string(report.flow.value)},
                      {"resource_port", report.connected.port != 0 ? report.connected.port : report.target.port},
                      {"protocol", "tcp"},
-                     {"tunnel_path", "relayed"},
+                     {"tunnel_path", report.is_direct ? "direct" : "relayed"},
                      {"tunnel_proto", "quic/udp"}};
   if (report.connected.port != 0) connection["resource_ip"] = report.connected.ip.to_string();
   if (report.kind == FlowReport::Kind::Refused) connection["error_message"] = error_message(report);
@@ -84,7 +84,7 @@ std::optional<wire::FlowRecord> to_flow_record(const FlowReport& report) {
   record.set_bytes_from_target(report.bytes_from_target);
   record.set_duration_ms(static_cast<std::uint64_t>(in_ms(report.duration)));
   record.set_started_at_ms(to_unix_ms(report.at) - in_ms(report.duration));
-  record.set_path("relay");
+  record.set_path(report.is_direct ? "direct" : "relay");
   return record;
 }
 

@@ -1,0 +1,50 @@
+#include "runtime/udp/interface_addresses.hpp"
+
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netinet/in.h>
+
+#include <bit>
+#include <cstring>
+#include <memory>
+
+namespace postern::runtime {
+
+namespace {
+
+std::optional<IpAddress> address_of(const sockaddr* address) {
+  if (address == nullptr) return std::nullopt;
+  if (address->sa_family == AF_INET) {
+    sockaddr_in v4;
+    std::memcpy(&v4, address, sizeof v4);
+    return IpAddress::from_bytes({reinterpret_cast<const std::uint8_t*>(&v4.sin_addr), sizeof v4.sin_addr});
+  }
+  if (address->sa_family != AF_INET6) return std::nullopt;
+  sockaddr_in6 v6;
+  std::memcpy(&v6, address, sizeof v6);
+  return IpAddress::from_bytes({v6.sin6_addr.s6_addr, sizeof v6.sin6_addr.s6_addr});
+}
+
+unsigned length_of(const IpAddress& mask) {
+  unsigned length = 0;
+  for (const std::uint8_t byte : mask.bytes()) length += static_cast<unsigned>(std::popcount(byte));
+  return length;
+}
+
+}  // namespace
+
+std::vector<HostAddress> interface_addresses() {
+  std::vector<HostAddress> all;
+  ifaddrs* first = nullptr;
+  if (getifaddrs(&first) != 0) return all;
+  const std::unique_ptr<ifaddrs, decltype(&freeifaddrs)> owner(first, &freeifaddrs);
+  for (const ifaddrs* each = first; each != nullptr; each = each->ifa_next) {
+    if ((each->ifa_flags & IFF_UP) == 0 || (each->ifa_flags & IFF_LOOPBACK) != 0) continue;
+    const auto address = address_of(each->ifa_addr);
+    const auto mask = address_of(each->ifa_netmask);
+    if (address && mask) all.push_back({each->ifa_name, *address, length_of(*mask)});
+  }
+  return all;
+}
+
+}  // namespace postern::runtime

@@ -1,0 +1,117 @@
+"""Kinds of NAT (RFC 4787) for the lab's two routers, with nftables alone, and other ways to be in somebody's way."""
+
+from __future__ import annotations
+
+from .testbed import Host, Lab
+from .topology import SERVER
+
+PLAIN = """
+  chain postrouting {
+    type nat hook postrouting priority srcnat
+    oifname "wan" masquerade
+  }
+"""
+"""Endpoint-independent mapping while the port is free; filtering by address and port."""
+
+RANDOM = """
+  chain postrouting {
+    type nat hook postrouting priority srcnat
+    oifname "wan" masquerade fully-random
+  }
+"""
+"""Each destination sees another port."""
+
+PER_ADDRESS = f"""
+  chain postrouting {{
+    type nat hook postrouting priority srcnat
+    oifname "wan" meta l4proto udp ip daddr {SERVER} masquerade to :41000
+    oifname "wan" meta l4proto udp masquerade to :42000
+    oifname "wan" masquerade
+  }}
+"""
+"""The server sees one port, everybody else another."""
+
+FULL_CONE = """
+  map inside {
+    type inet_service : ipv4_addr
+    flags dynamic,timeout
+    timeout 10m
+  }
+  chain postrouting {
+    type nat hook postrouting priority srcnat
+    oifname "wan" meta l4proto udp update @inside { udp sport : ip saddr }
+    oifname "wan" masquerade
+  }
+  chain prerouting {
+    type nat hook prerouting priority dstnat
+    iifname "wan" meta l4proto udp dnat to udp dport map @inside
+  }
+"""
+"""Whoever knows the port gets in."""
+
+
+def _load(host: Host, rules: str) -> None:
+    host.run("nft", "-f", "-", text=rules)
+
+
+def set_kind(router: Host, rules: str) -> None:
+    """The router's NAT is of this kind from now on. Ports that it has given already are kept."""
+    _load(router, f"table ip nat\ndelete table ip nat\ntable ip nat {{\n{rules}}}\n")
+
+
+def block_udp(router: Host, but: str = "") -> None:
+    """The router forwards no UDP any more, but that from and to one address."""
+    rule = f"ip daddr != {but} ip saddr != {but} drop" if but else "drop"
+    rules = f"type filter hook forward priority -10; meta l4proto udp {rule}"
+    second = "meta nfproto ipv6 meta l4proto udp drop" if but else ""
+    unblock_udp(router)
+    _load(router, f"table inet no_udp {{\n chain forward {{\n {rules}\n {second}\n }}\n}}\n".replace("; ", "\n "))
+
+
+def unblock_udp(router: Host) -> None:
+    _load(router, "table inet no_udp\ndelete table inet no_udp\n")
+
+
+def set_ipv6(lab: Lab, works: bool) -> None:
+    """UDP over IPv6 between the laptop's network and the world: as built, or dropped."""
+    rules = "table ip6 no_udp6\ndelete table ip6 no_udp6\n"
+    if not works:
+        rules += "table ip6 no_udp6 {\n chain forward {\n type filter hook forward priority -10\n"
+        rules += " meta l4proto udp drop\n }\n}\n"
+    _load(lab.host("laptop-nat"), rules)
+
+
+def carrier(lab: Lab) -> None:
+    """One more router between the laptop and its router, as where a carrier translates a second time. For good."""
+    laptop = lab.host("laptop")
+    pid = str(laptop.spawn("home-router", "unshare", "-n", "sleep", "infinity"))
+    inside = ("nsenter", f"--net=/proc/{pid}/ns/net", "--")
+    laptop.run("sh", "-ec", f"until [ $(readlink /proc/{pid}/ns/net) != $(readlink /proc/self/ns/net) ]; do :; done")
+    laptop.run("ip", "link", "add", "lan0", "type", "veth", "peer", "name", "lan", "netns", pid)
+    laptop.run("ip", "link", "set", "eth0", "netns", pid)
+    laptop.run("ip", "address", "add", "10.9.0.2/24", "dev", "lan0")
+    laptop.run("ip", "link", "set", "lan0", "up")
+    laptop.run("ip", "route", "replace", "default", "via", "10.9.0.1")
+    for words in (
+        "ip address add 10.9.0.1/24 dev lan",
+        "ip link set lan up",
+        "ip link set lo up",
+        "ip address replace 192.168.77.10/24 dev eth0",
+        "ip link set eth0 up",
+        "ip route replace default via 192.168.77.1",
+        "sysctl -q -w net.ipv4.ip_forward=1",
+    ):
+        laptop.run(*inside, *words.split())
+    rules = PLAIN.replace('"wan"', '"eth0"')
+    laptop.run(*inside, "nft", "-f", "-", text=f"table ip nat {{\n{rules}}}\n")
+
+
+def join_home(lab: Lab, pids: dict[str, int]) -> None:
+    """The laptop comes home: a cable into the home network, and its old one is unplugged."""
+    laptop, router = lab.host("laptop"), lab.host("home-nat")
+    laptop.run("ip", "link", "add", "eth1", "type", "veth", "peer", "name", "p-laptop", "netns", str(pids["home-nat"]))
+    router.run("ip", "link", "set", "p-laptop", "master", "lan", "up")
+    laptop.run("ip", "address", "add", "192.168.1.77/24", "dev", "eth1")
+    laptop.run("ip", "link", "set", "eth1", "up")
+    laptop.run("ip", "route", "replace", "default", "via", "192.168.1.1", "dev", "eth1")
+    laptop.run("ip", "link", "set", "eth0", "down")
