@@ -12,6 +12,8 @@ constexpr Duration kRetryMove = std::chrono::milliseconds(200);
 constexpr Duration kProbePause = std::chrono::milliseconds(500);
 /// Messages that wait for the control stream; one for each session is usual.
 constexpr std::size_t kMessagesMax = 64;
+/// A connector that asks for rounds more often is not listened to: each makes us send checks to where it says.
+constexpr Duration kCallPause = std::chrono::seconds(5);
 /// A path that has just fallen silent does not answer yet.
 constexpr Duration kAfterLeaving = std::chrono::milliseconds(500);
 /// Packets that were under way when a path was taken still come by the old one.
@@ -84,6 +86,8 @@ void DirectPaths::handle_candidates(Instant now, session::SessionId session, con
   way.peer = path::from_message(message);
   way.maps_per_destination = message.maps_per_destination();
   if (message.round() == 0) {  // the connector's place has changed
+    if (way.called != Instant{} && now - way.called < kCallPause) return;
+    way.called = now;
     way.pause = {};
     begin_soon(now, way);
     if (way.stage == Stage::Direct) way.checker.probe(now, way.path->remote);
@@ -178,6 +182,7 @@ void DirectPaths::handle_proven(Instant now, session::SessionId session, Way& wa
   if (way.path && way.path->remote == proven.remote) {
     way.path->round_trip = proven.round_trip;
     way.verified = now;
+    count_futile(session, way);
   }
   const Instant at = now + std::max(config_.gather_time, 2 * proven.round_trip);
   if (!way.decide_at) way.decide_at = at;
@@ -204,6 +209,8 @@ void DirectPaths::decide(Instant now, session::SessionId session, Way& way) {
     return;
   }
   way.path = *best;
+  way.is_afresh = false;
+  way.futile = 0;
   way.stage = Stage::Moving;
   way.path_since = now;
 }
@@ -260,7 +267,23 @@ void DirectPaths::watch(Instant now, session::SessionId session, Way& way) {
   const auto due = silence_due(session, way);
   if (!due || now < *due) return;
   way.probed = now;
+  if (way.futile >= config_.futile_probes_max) return begin_afresh(now, session, way);
   way.checker.probe(now, way.path->remote);
+}
+
+/// Checks get through; does anything that the session sends?
+void DirectPaths::count_futile(session::SessionId session, Way& way) const {
+  const auto stats = sessions_.stats(session);
+  const bool waits = stats && stats->bytes_in_flight > 0;
+  way.futile = waits && stats->last_heard == way.heard_before ? way.futile + 1 : 0;
+  if (stats) way.heard_before = stats->last_heard;
+}
+
+/// A fresh label starts with packets that every path carries.
+void DirectPaths::begin_afresh(Instant now, session::SessionId session, Way& way) {
+  way.futile = 0;
+  if (std::exchange(way.is_afresh, true)) return leave(now, session, way, path::RelayReason::ValidationFailed);
+  (void)sessions_.migrate(now, session, {session::kDirectLabel, way.path->remote}, std::nullopt);
 }
 
 // --- turns ---------------------------------------------------------------------------------------------------------

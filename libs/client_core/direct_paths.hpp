@@ -38,6 +38,9 @@ struct DirectPathsConfig {
   Duration answer_max = std::chrono::seconds(3);
   /// Silence on a direct path that is looked into, at least; three round trips where that is more.
   Duration silence = std::chrono::milliseconds(300);
+  /// So many probes in a row may get through while nothing of the session does, before the path is begun afresh with
+  /// small packets (its MTU has fallen; ngtcp2 1.11 does not notice).
+  unsigned futile_probes_max = 3;
   /// A NAT may have forgotten a path that was unused for so long (RFC 4787 §4.3 wants 120 s; Linux keeps 30 s).
   Duration mapping_life = std::chrono::seconds(20);
   /// A path that lasted for less than this was none: the next attempt waits, longer each time.
@@ -104,6 +107,7 @@ class DirectPaths {
     bool is_awaiting = false;           ///< the connector's candidates for it
     bool maps_per_destination = false;  ///< the connector's NAT does
     Instant round_began;
+    Instant called;    ///< the connector last asked for a round
     Duration pause{};  ///< until the next round
     std::optional<Instant> next_round;
     std::optional<Instant> decide_at;
@@ -112,6 +116,9 @@ class DirectPaths {
     Instant path_since;
     Instant verified;  ///< the last time that the peer is known to have been reached directly
     Instant probed;
+    bool is_afresh = false;  ///< the path was begun a second time
+    unsigned futile = 0;     ///< probes that were answered while nothing of the session was, although it waited
+    Instant heard_before;    ///< when the session had been heard at the last of them
     unsigned failures = 0;
     Instant held_until;
   };
@@ -125,6 +132,8 @@ class DirectPaths {
   void decide(Instant now, session::SessionId session, Way& way);
   void leave(Instant now, session::SessionId session, Way& way, path::RelayReason reason);
   void watch(Instant now, session::SessionId session, Way& way);
+  void count_futile(session::SessionId session, Way& way) const;
+  void begin_afresh(Instant now, session::SessionId session, Way& way);
   [[nodiscard]] std::optional<Instant> silence_due(session::SessionId session, const Way& way) const;
   [[nodiscard]] bool is_over_tcp() const;
 

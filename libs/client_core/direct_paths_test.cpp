@@ -157,6 +157,19 @@ TEST_F(DirectPathsTest, AConnectorWhosePlaceHasChangedIsAskedAgainAtOnce) {
   EXPECT_TRUE(run_until([&] { return is_direct(); }, seconds(2)));
 }
 
+TEST_F(DirectPathsTest, AConnectorCannotMakeTheClientSendMoreThanARoundEachFiveSeconds) {
+  cut(true);
+  start();
+  paths_.note_flows(pair_.now, pair_.session, 1);
+  run_for(seconds(30));
+  const unsigned before = rounds_;
+  for (int i = 0; i < 100; ++i) {
+    paths_.handle_candidates(pair_.now, pair_.session, wire::Candidates());
+    run_for(milliseconds(200));
+  }
+  EXPECT_LE(rounds_ - before, 6U);
+}
+
 TEST_F(DirectPathsTest, ADirectPathThatDiesUnderTrafficIsLeftWithinTwoSecondsAndTakenAgainLater) {
   go_direct();
   paths_.note_flows(pair_.now, pair_.session, 1);
@@ -189,6 +202,28 @@ TEST_F(DirectPathsTest, APathThatDiesSoonIsHeldBackForLongerEachTime) {
   EXPECT_GE(waits[0], seconds(4));
   EXPECT_GE(waits[1], seconds(9));
   EXPECT_GE(waits[2], seconds(18));
+}
+
+TEST_F(DirectPathsTest, APathWhoseMtuFallsIsBegunAfreshAndStaysDirect) {
+  go_direct();
+  paths_.note_flows(pair_.now, pair_.session, 1);
+  write(50'000);
+  run_for(seconds(12));
+  pair_.up.direct.mtu = pair_.down.direct.mtu = 1300;
+  const auto stream = *pair_.client.endpoint.open_stream(pair_.session);
+  const Bytes content(60'000);
+  ASSERT_TRUE(pair_.client.endpoint.write(pair_.session, stream, pair_.client.pool.copy(content)));
+  std::size_t arrived = 0;
+  pair_.connector.on_event = [&](const session::Event& event) {
+    const auto* readable = std::get_if<session::StreamReadable>(&event);
+    if (readable == nullptr || readable->stream != stream) return;
+    for (Slice slice = pair_.connector.endpoint.read(readable->session, stream); !slice.empty();
+         slice = pair_.connector.endpoint.read(readable->session, stream)) {
+      arrived += slice.size();
+    }
+  };
+  EXPECT_TRUE(run_until([&] { return arrived == content.size(); }, seconds(8)));
+  EXPECT_TRUE(is_direct());
 }
 
 TEST_F(DirectPathsTest, AQuietPathIsProbedOnceAndThenLeftInPeace) {

@@ -13,7 +13,7 @@
 namespace postern::connector::testing {
 
 /// Streams as two byte strings each: what the client sent, what the connector sent.
-class ScriptedSessions final : public SessionPort {
+class ScriptedSessions : public SessionPort {
  public:
   struct Stream {
     std::deque<Slice> incoming;

@@ -1,6 +1,7 @@
 #include "path/checker.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace postern::path {
 

@@ -24,8 +24,8 @@ RANDOM = """
 PER_ADDRESS = f"""
   chain postrouting {{
     type nat hook postrouting priority srcnat
-    oifname "wan" meta l4proto udp ip daddr {SERVER} masquerade to :41000
-    oifname "wan" meta l4proto udp masquerade to :42000
+    oifname "wan" meta l4proto udp ip daddr {SERVER} masquerade to :41000-41999
+    oifname "wan" meta l4proto udp masquerade to :42000-42999
     oifname "wan" masquerade
   }}
 """
