@@ -487,7 +487,8 @@ TEST_F(ClientTest, ALeaseThatComesWhileTheGreetingIsAnsweredIsSentRightAfterIt) 
   ASSERT_TRUE(world.run_until([&] { return !heard.empty(); }, 5s));
   ASSERT_EQ(heard.back().hello().lease(), "lease-1");
   world.control(world.full_update("lease-2"));
-  EXPECT_TRUE(world.run_until([&] { return heard.back().lease().lease() == "lease-2"; }, 5s));
+  const auto is_renewed = [](const auto& message) { return message.lease().lease() == "lease-2"; };
+  EXPECT_TRUE(world.run_until([&] { return std::ranges::any_of(heard, is_renewed); }, 5s));
 }
 
 TEST_F(ClientTest, AServerThatWasAwayForLongLeavesConnectorsTimeToComeBackWithTheirFlows) {
