@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from lab.hosts import CONGESTION
 from lab.postern import Postern
 from lab.testbed import Lab, LabError, await_true
-from lab.topology import CONNECTOR, HOME_NAT, NGINX, TARGET_NAME
+from lab.topology import CONNECTOR, HOME_NAT, NGINX, SERVER, TARGET_NAME
 
 IPERF_PORT = 5201
 SOCKPERF_PORT = 11111
@@ -83,12 +83,21 @@ def start_wireguard(lab: Lab) -> Subject:
 
 def start_postern(lab: Lab) -> Subject:
     postern = Postern(lab)
+    _close_direct_way(lab)
     postern.start_all()
     postern.add_resource("target", TARGET_NAME, tcp=f"{IPERF_PORT},{SOCKPERF_PORT}")
     postern.grant("target")
     address = await_true("the laptop knows the target's name", lambda: postern.virtual_address(TARGET_NAME), 20)
     labels = {"postern-server": "postern-server", "postern-connector": "postern-connector", "posternd": "posternd"}
     return Subject("postern", "relay", address, labels)
+
+
+def _close_direct_way(lab: Lab) -> None:
+    """Postern goes through its relay here: no other UDP but wireguard-go's leaves the laptop's network."""
+    others = f"ip saddr != {SERVER} ip daddr != {SERVER} udp sport != {WIREGUARD_PORT} udp dport != {WIREGUARD_PORT}"
+    rules = f"meta l4proto udp {others} drop\nmeta nfproto ipv6 meta l4proto udp drop"
+    chain = f"chain forward {{ type filter hook forward priority -10;\n{rules}\n}}"
+    lab.host("laptop-nat").run("nft", "-f", "-", text=f"table inet relay_only {{\n{chain}\n}}\n")
 
 
 STARTERS = {"bare": start_bare, "wireguard-go": start_wireguard, "postern": start_postern}
