@@ -55,6 +55,8 @@ class IpcServer {
   };
   [[nodiscard]] std::optional<Detached> detach(IpcConnection connection);
   [[nodiscard]] std::uint64_t refused() const { return refused_; }
+  /// Those that are open and not given away.
+  [[nodiscard]] std::size_t connections() const { return connections_.size(); }
 
  private:
   struct Connection {

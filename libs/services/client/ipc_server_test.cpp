@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <future>
 #include <thread>
 
 #include "services/client/ipc_protocol.hpp"
@@ -56,6 +57,17 @@ class IpcServerTest : public testing::Test {
   void answer(IpcConnection from) {
     const auto allowed = server_->check_may_change(from);
     server_->send(from, allowed ? build_done("done") : build_error(allowed.error()));
+  }
+  /// Waits until the server has seen that everybody has gone.
+  void await_nobody() {
+    std::size_t open = 1;
+    while (open != 0) {
+      std::promise<std::size_t> count;
+      ASSERT_TRUE(loop_.post([&] { count.set_value(server_->connections()); }));
+      std::future<std::size_t> counted = count.get_future();
+      ASSERT_EQ(counted.wait_for(std::chrono::seconds(10)), std::future_status::ready);
+      open = counted.get();
+    }
   }
   /// What a process of this user reads on the last of `connections` connections, after it has asked on it.
   std::string ask_as(uid_t user, std::vector<gid_t> groups, int connections = 1) {
@@ -107,6 +119,7 @@ TEST_F(IpcServerTest, OneUserCannotTakeTheConnectionsOfOthers) {
   const int most = static_cast<int>(IpcServer::kPerStrangerMax);
   EXPECT_THAT(ask_as(kStranger, {}, most), HasSubstr("usermod"));
   EXPECT_THAT(ask_as(kStranger, {}, most + 1), HasSubstr("too many connections"));
+  await_nobody();
   // Held open by processes that live until the pipe is closed.
   std::array<int, 2> until{};
   std::array<int, 2> ready{};
