@@ -26,6 +26,15 @@ constexpr std::uint64_t kDatagramFrameMax = 65'535;
 /// RFC 9000 §18.2, max_ack_delay; the default of both sides.
 constexpr std::uint64_t kAckDelayMax = 25 * NGTCP2_MILLISECONDS;
 
+/// Silence after which the client has its path estimated afresh when it hears the peer again: with packets that went
+/// unanswered, and without, when the host or its peer may have slept. A session with flows is never idle that long.
+constexpr Duration kOutageMin = std::chrono::seconds(5);
+constexpr Duration kSleepMin = std::chrono::seconds(60);
+
+/// At the client, which may begin its path afresh until no spare connection id is left: that is enough for the probes
+/// of half an hour, twice as many where the owner asks for them. The connector's grow ever rarer.
+constexpr Duration kProbeIntervalMax = std::chrono::seconds(20);
+
 /// TLS alerts as QUIC transport errors (RFC 9001 §4.8).
 constexpr std::uint64_t kCryptoErrorFirst = 0x100;
 constexpr std::uint64_t kCryptoErrorLast = 0x1ff;
@@ -159,13 +168,17 @@ std::optional<DropReason> Connection::handle_datagram(Instant now, const Path& f
   const int result =
       ngtcp2_conn_read_pkt(quic_, &quic_path_.view(), nullptr, datagram.data(), datagram.size(), clock_.at(now));
   const bool heard = packets_opened() != opened;
+  const Duration silence = now - last_heard_;
   if (heard) {
     last_heard_ = now;
     bytes_received_ += datagram.size();
-    if (clock_.handle_heard()) probe_wanted_ = is_round_trip_doubtful_ = true;
+    const bool was_unanswered = clock_.handle_heard();
+    if (was_unanswered) probe_wanted_ = is_round_trip_doubtful_ = true;
     handle_heard(label, from, header);
+    if (silence >= (was_unanswered ? kOutageMin : kSleepMin)) renewal_wanted_ = true;
   }
   if (result != 0) handle_error(now, result);
+  if (renewal_wanted_) renew_path(now);
   if (heard) return std::nullopt;
   return packets_refused() != refused || result != 0 ? std::optional(DropReason::Undecryptable) : std::nullopt;
 }
@@ -278,11 +291,15 @@ void Connection::handle_timeout(Instant now) {
 
 /// Lets the loss timer run out now. A delayed acknowledgement may be due before it; that one is let out first.
 void Connection::probe_early(Instant now) {
-  clock_.handle_probed();
+  clock_.handle_probed(context_.config.role == Role::Client ? kProbeIntervalMax : Duration::max());
   for (int timers = 0; timers < 2; ++timers) {
     const std::uint64_t expiry = ngtcp2_conn_get_expiry(quic_);
     const std::uint64_t own = clock_.at(now);
-    if (expiry == UINT64_MAX || !clock_.jump_to(now, expiry)) return;
+    if (expiry == UINT64_MAX) return;
+    if (!clock_.jump_to(now, expiry)) {
+      renewal_wanted_ = true;
+      return renew_path(now);
+    }
     if (const int result = ngtcp2_conn_handle_expiry(quic_, clock_.at(now)); result != 0) {
       return handle_error(now, result);
     }

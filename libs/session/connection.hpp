@@ -127,6 +127,7 @@ class Connection final : public TimerEntry {
   void handle_heard(std::uint32_t label, const Path& from, const PacketHeader& header);
   /// Takes over which path QUIC uses now.
   void refresh_path();
+  void renew_path(Instant now);
   void handle_validated(const ngtcp2_path& path, ngtcp2_path_validation_result result);
 
   ConnectionContext& context_;
@@ -135,6 +136,7 @@ class Connection final : public TimerEntry {
   Path path_;                                ///< the way that packets take now
   std::uint32_t label_ = 0;                  ///< of path_
   std::optional<std::uint32_t> validating_;  ///< at the client: the label whose validation runs
+  std::uint32_t renewed_label_ = 0;          ///< that renew_path() took last
   SyntheticPath quic_path_{0};               ///< of the packet being read
   ngtcp2_path_storage written_path_;         ///< of the packet just written
   std::uint32_t train_label_ = 0;
@@ -156,6 +158,7 @@ class Connection final : public TimerEntry {
   Pacer pacer_;
   ngtcp2_conn_info info_{};
   bool is_round_trip_doubtful_ = false;  ///< since an outage ended, until the estimate is plausible again
+  bool renewal_wanted_ = false;          ///< at the client: see renew_path()
   Instant last_heard_;
   Instant last_relayed_;
   Instant last_sent_;

@@ -66,10 +66,27 @@ std::expected<void, MigrateError> Connection::migrate(Instant now, const Path& t
   return {};
 }
 
+/// The estimates of round trip and rate that an outage or a sleep leaves are worth nothing (see round_trip()), ngtcp2
+/// doubles its probe timer from them, and no call resets them but a migration: so the client goes to the path where it
+/// is, under a fresh label. The connector sees a fresh connection id and starts afresh too (RFC 9000 §9.4).
+void Connection::renew_path(Instant now) {
+  if (context_.config.role != Role::Client || !is_established()) {
+    renewal_wanted_ = false;
+    return;
+  }
+  if (validating_) return;
+  const std::uint32_t label = paths_.next_label();
+  if (!migrate(now, path_, std::nullopt)) return;
+  renewal_wanted_ = false;
+  renewed_label_ = label;
+  clock_.handle_renewed();
+}
+
 void Connection::handle_validated(const ngtcp2_path& path, ngtcp2_path_validation_result result) {
   const std::uint32_t label = SyntheticPath::label_of(path);
   if (validating_ == label) validating_.reset();
   if (result != NGTCP2_PATH_VALIDATION_RESULT_FAILURE || context_.config.role != Role::Client) return;
+  if (label == renewed_label_) return;  // nothing was left for it
   if (const auto failed = paths_.resolve(label)) context_.events.push(PathFailed{session_, *failed});
 }
 

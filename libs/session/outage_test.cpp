@@ -87,6 +87,27 @@ TEST_F(Outage, OfAPeerThatSleptDoesNotSlowTheSessionDown) {
   EXPECT_LT(pair_.now - said, 10s);
 }
 
+TEST_F(Outage, IsProbedThroughAsWellAfterManyNightsAsAfterTheFirst) {
+  pair_.connector.on_event = {};
+  for (int night = 0; night < 8; ++night) {
+    SCOPED_TRACE(night);
+    pair_.up.options.delay = 10min;
+    ASSERT_TRUE(pair_.connector.endpoint.write(pair_.peer_session, stream_, pair_.connector.slice("good night")));
+    pair_.run_for(200ms);
+    pair_.down.options.down = true;
+    pair_.run_for(9min + 59s);
+    pair_.up.options.delay = 10ms;
+    pair_.down.options.down = false;
+    pair_.run_for(10s);
+    ASSERT_TRUE(pair_.connector.endpoint.write(pair_.peer_session, stream_, pair_.connector.slice("good morning")));
+    cut(true);
+    pair_.run_for(10min);
+    cut(false);
+    // A third of the outage at the latest, and nobody has said that the path is back.
+    ASSERT_TRUE(pair_.run_until([&] { return heard("good morning"); }, 220s));
+  }
+}
+
 TEST_F(Outage, EndsAtOnceWhenTheOwnerSaysThatThePathIsBack) {
   cut(true);
   say("during");

@@ -3,9 +3,10 @@
 //
 // ngtcp2 1.11 has no call that sends a probe now. But it knows time only from us: a connection's own time runs ahead of
 // the endpoint's by `skew`, and to send a probe early the skew is raised until the loss timer is due. The probe timer
-// itself still doubles inside ngtcp2, so the skew grows fast; it is bounded far below what 64 bits of nanoseconds hold,
-// and beyond that bound probes come as rarely as RFC 9002 says. Everything in flight at a jump counts as lost once the
-// probe is answered, which after an outage is true.
+// itself still doubles inside ngtcp2, so a single jump would be a year after two dozen probes: that is its bound, where
+// a client begins the path afresh, which ends the doubling (Connection::renew_path()), and a connector's probes come as
+// rarely as RFC 9002 says until it hears its client. The skew is bounded far below what 64 bits of nanoseconds hold.
+// Everything in flight at a jump counts as lost once the probe is answered, which after an outage is true.
 #pragma once
 
 #include <algorithm>
@@ -42,7 +43,9 @@ class ProbeClock {
     return true;
   }
   /// A probe was sent early: the next one comes somewhat later.
-  void handle_probed() { interval_ += interval_ / 3; }
+  void handle_probed(Duration interval_max) { interval_ = std::min(interval_ + interval_ / 3, interval_max); }
+  /// ngtcp2's probe timer was reset.
+  void handle_renewed() { is_exhausted_ = false; }
   /// The peer was heard: the next outage starts afresh. True when this ends an outage.
   bool handle_heard() {
     const bool ended = interval_ != kFirstInterval;

@@ -23,6 +23,9 @@ constexpr Duration kSettleMax = 150s;
 constexpr Duration kProbeMax = 14s;
 /// Sessions outlive silence of 30 minutes; flows are only sure of theirs with room to spare.
 constexpr Duration kOutageSure = 20min;
+/// For so long an instance that neither its clients nor the server can reach is not taken for gone. After it the server
+/// says so to the clients that it can reach, and their flows end.
+constexpr Duration kGoneSure = 20s;
 
 }  // namespace
 
@@ -246,6 +249,14 @@ void Scenario::release_doubtful_flows() {
   }
 }
 
+/// The server reaches the client, and cannot reach the instance.
+bool Scenario::is_gone_for(const Flow& flow) const {
+  Network& network = const_cast<World&>(world_).network();
+  const HostId server = world_.server->host();
+  return network.is_connected(world_.clients[flow.pair.client].node->host(), server) &&
+         !network.is_connected(world_.instances[*flow.instance].node->host(), server);
+}
+
 /// Silence of many minutes, or leases that ended, may cost a flow its session.
 void Scenario::release_flows_cut_off() {
   const Instant now = world_.now();
@@ -257,7 +268,7 @@ void Scenario::release_flows_cut_off() {
       flow.cut_since.reset();
     } else if (!flow.cut_since) {
       flow.cut_since = now;
-    } else if (now - *flow.cut_since > kOutageSure) {
+    } else if (now - *flow.cut_since > (is_gone_for(flow) ? kGoneSure : kOutageSure)) {
       flow.may_end = true;
     }
   }

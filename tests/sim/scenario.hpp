@@ -103,6 +103,7 @@ class Scenario {
   [[nodiscard]] std::string describe(std::size_t client) const;
   void release_doubtful_flows();
   void release_flows_cut_off();
+  [[nodiscard]] bool is_gone_for(const Flow& flow) const;
   void wait_for_agents();
   void check_bounds() const;
 
