@@ -235,6 +235,7 @@ void Flows::handle_event(Instant now, const session::Event& event) {
   } else if (std::holds_alternative<session::StreamWritable>(event)) {
     handle_writable(now, *flow);
   } else if (const auto* reset = std::get_if<session::StreamReset>(&event)) {
+    if (flow->stage == Stage::Opening && reset->code == kResetByApplication) accept_before_reset(now, *flow);
     abort(now, *flow, reset->code);
   } else if (const auto* stopped = std::get_if<session::StreamStopped>(&event)) {
     abort(now, *flow, stopped->code);
@@ -242,6 +243,12 @@ void Flows::handle_event(Instant now, const session::Event& event) {
     if (flow->stage != Stage::Open) return abort(now, *flow, kResetByApplication);
     finish_application(now, *flow);
   }
+}
+
+/// The reset has overtaken the reply, which a refusal never is: the target had accepted the connection.
+void Flows::accept_before_reset(Instant now, Flow& flow) {
+  flow.stage = Stage::Open;
+  flow.side->accept(now, flow.id);
 }
 
 void Flows::handle_readable(Instant now, Flow& flow) {

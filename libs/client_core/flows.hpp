@@ -122,6 +122,7 @@ class Flows {
   void note_received(Instant now, Flow& flow, std::size_t bytes);
   // target → application
   void handle_readable(Instant now, Flow& flow);
+  void accept_before_reset(Instant now, Flow& flow);
   [[nodiscard]] bool read_reply(Instant now, Flow& flow, Slice& slice);
   void pump_to_application(Instant now, Flow& flow);
   void finish_application(Instant now, Flow& flow);

@@ -120,6 +120,31 @@ TEST_F(LocalFlowsTest, EndWhenTheApplicationGoesAwayBeforeTheAnswer) {
   EXPECT_EQ(world.client->status(world.now).flows, 0U);
 }
 
+TEST_F(LocalFlowsTest, BreakAndAreNotRefusedWhenAResetOvertakesTheAnswer) {
+  ConnectorSide& connector = world.add_connector();
+  connector.answers = false;
+  world.bring_up();
+  open("nginx.home.lan:80");
+  ASSERT_TRUE(run_until([&] { return connector.last_flow() != nullptr; }));
+  const auto [session, stream] = connector.flows.rbegin()->first;
+  connector.endpoint.reset(session::SessionId(session), session::StreamId(stream), 0x10);
+  ASSERT_TRUE(run_until([&] { return side.aborted; }));
+  EXPECT_TRUE(side.accepted);
+  EXPECT_FALSE(side.denied);
+}
+
+TEST_F(LocalFlowsTest, AreRefusedWhenTheConnectorCannotEvenAnswer) {
+  ConnectorSide& connector = world.add_connector();
+  connector.answers = false;
+  world.bring_up();
+  open("nginx.home.lan:80");
+  ASSERT_TRUE(run_until([&] { return connector.last_flow() != nullptr; }));
+  const auto [session, stream] = connector.flows.rbegin()->first;
+  connector.endpoint.reset(session::SessionId(session), session::StreamId(stream), 0x13);
+  ASSERT_TRUE(run_until([&] { return side.denied.has_value(); }));
+  EXPECT_FALSE(side.accepted);
+}
+
 TEST_F(LocalFlowsTest, AreAbortedWhenTheirResourceIsTakenAway) {
   world.add_connector();
   world.bring_up();

@@ -26,7 +26,7 @@ void Flows::handle_opened(Instant now, SessionId session, StreamId stream) {
   if (find(session, stream) != nullptr) return;
   if (flows_.size() >= limits_.flows_max + limits_.flows_max / 8) {
     // Even refused ones are too many: they wait for a client that does not finish.
-    port_.reset(session, stream, static_cast<std::uint64_t>(ResetCode::Reset));
+    port_.reset(session, stream, static_cast<std::uint64_t>(ResetCode::NoReply));
     return;
   }
   Flow& flow = flows_.emplace(session, stream, now);
@@ -171,6 +171,7 @@ void Flows::refuse(Instant now, Flow& flow, Refusal refusal) {
 void Flows::abort(Instant now, Flow& flow, FlowEnding ending) {
   const auto code = ending == FlowEnding::Revoked        ? ResetCode::Revoked
                     : ending == FlowEnding::ShuttingDown ? ResetCode::ShuttingDown
+                    : flow.stage != FlowStage::Open      ? ResetCode::NoReply
                                                          : ResetCode::Reset;
   if (ending != FlowEnding::SessionEnded) {
     drop_pending(flow);

@@ -267,7 +267,7 @@ TEST(Flows, RefusedOnesThatAreNotFinishedAreBoundedToo) {
   for (int i = 0; i < 8; ++i) (void)bench.connect(session);
   EXPECT_EQ(wire::REFUSAL_RESOURCES, bench.refusal(session, bench.open_flow(session, 2, "192.168.1.20", 80)));
   const auto reset = bench.open_flow(session, 2, "192.168.1.20", 80);
-  EXPECT_EQ(static_cast<std::uint64_t>(ResetCode::Reset), bench.port.streams.at({session, reset}).reset);
+  EXPECT_EQ(static_cast<std::uint64_t>(ResetCode::NoReply), bench.port.streams.at({session, reset}).reset);
   EXPECT_EQ(9U, bench.core.flows().size());
 }
 

@@ -43,6 +43,6 @@ enum class CloseCode : std::uint64_t {
   ShuttingDown = 5
 };
 /// Error codes of RESET_STREAM and STOP_SENDING (PROTOCOL.md §4.4).
-enum class ResetCode : std::uint64_t { Reset = 0x10, Revoked = 0x11, ShuttingDown = 0x12 };
+enum class ResetCode : std::uint64_t { Reset = 0x10, Revoked = 0x11, ShuttingDown = 0x12, NoReply = 0x13 };
 
 }  // namespace postern::connector

@@ -128,6 +128,7 @@ void Endpoint::Impl::handle_segment(Flow& flow, const Segment& segment, Instant 
     count(*drop);
     if (*drop == DropReason::NoFlow) count_reply(replies_.push_reset_for(segment));
   }
+  if (flow.is_reset_due()) return abort(flow);
   settle(flow);
 }
 
@@ -205,6 +206,10 @@ void Endpoint::Impl::refuse(Flow& flow, Refusal refusal) {
 }
 
 void Endpoint::Impl::abort(Flow& flow) {
+  if (flow.state() == FlowState::SynReceived) {
+    flow.reset_after_handshake();
+    return settle(flow);
+  }
   count_reply(replies_.push_segment(flow.tuple(), flow.reset_plan()));
   remove(flow);
 }

@@ -482,6 +482,23 @@ TEST(Endpoint, AbortSendsAResetThatTheKernelTakes) {
   EXPECT_EQ(peer.pool.bytes_in_use(), 0U);
 }
 
+TEST(Endpoint, AnAbortBeforeTheHandshakeIsDoneBreaksTheConnectionAndDoesNotRefuseIt) {
+  RawPeer peer;
+  peer.give_syn();
+  peer.endpoint.accept(peer.now, peer.flow);
+  peer.endpoint.abort(peer.now, peer.flow);
+  const Seen syn_ack = peer.next();
+  EXPECT_EQ(syn_ack.flags, kSyn | kAck);
+  EXPECT_FALSE(peer.take().has_value());
+  peer.endpoint.finish(peer.now, peer.flow);  // ended for its owner
+  peer.give({kAck, RawPeer::kInitial + 1, syn_ack.sequence + 1, 65'535});
+  const Seen reset = peer.next();
+  EXPECT_NE(reset.flags & kRst, 0);
+  EXPECT_EQ(reset.sequence, syn_ack.sequence + 1);
+  EXPECT_EQ(peer.endpoint.flows(), 0U);
+  EXPECT_THAT(peer.events(), ElementsAre("incoming"));
+}
+
 TEST(Endpoint, OrdersForAnIdThatHasEndedAreIgnored) {
   RawPeer peer;
   peer.open();

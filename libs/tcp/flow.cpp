@@ -142,7 +142,7 @@ void Flow::handle_timeout(Instant now, EventQueue& events) {
 }
 
 void Flow::abort(EventQueue& events) {
-  events.push(Aborted{id()});
+  if (is_live()) events.push(Aborted{id()});
   close();
 }
 

@@ -93,7 +93,9 @@ class Flow {
   [[nodiscard]] std::uint64_t hash() const { return hash_; }
   [[nodiscard]] FlowState state() const { return state_; }
   /// The owner has an id for it.
-  [[nodiscard]] bool is_live() const { return state_ != FlowState::TimeWait && state_ != FlowState::Closed; }
+  [[nodiscard]] bool is_live() const {
+    return state_ != FlowState::TimeWait && state_ != FlowState::Closed && !reset_after_handshake_;
+  }
   [[nodiscard]] FlowStats stats() const;
 
   // --- from the device; a drop reason says that the segment was not, or not all, taken ------------------------------
@@ -116,6 +118,11 @@ class Flow {
   void finish(Instant now);
   void grant(std::size_t bytes);
   void close() { move_to(FlowState::Closed); }
+  /// abort() of what was accepted and is not yet open at the application's end: it has to see a connection that breaks,
+  /// not one that is refused.
+  void reset_after_handshake() { reset_after_handshake_ = true; }
+  /// The handshake that an abort has waited for is done.
+  [[nodiscard]] bool is_reset_due() const { return reset_after_handshake_ && state_ == FlowState::Established; }
 
   // --- to the device -----------------------------------------------------------------------------------------------
   [[nodiscard]] bool has_output() const;
@@ -170,6 +177,7 @@ class Flow {
   std::uint8_t syn_acks_ = 0;
   bool syn_ack_due_ = false;
   bool finish_after_handshake_ = false;
+  bool reset_after_handshake_ = false;
   bool peer_scales_ = false;
   std::uint8_t peer_scale_ = 0;
   std::uint16_t peer_mss_ = 0;

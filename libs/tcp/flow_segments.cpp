@@ -41,7 +41,7 @@ std::optional<DropReason> Flow::handle_segment(const Segment& segment, Instant n
     return DropReason::OutOfWindow;
   }
   if (const auto drop = handle_acknowledgment(segment, now, events)) return drop;
-  if (state_ == FlowState::Closed) return std::nullopt;
+  if (state_ == FlowState::Closed || is_reset_due()) return std::nullopt;
   bool is_whole = true;
   const auto drop = handle_payload(segment, events, is_whole);
   if (segment.is_fin() && is_whole) handle_fin(now, events);
@@ -100,7 +100,7 @@ std::optional<DropReason> Flow::handle_acknowledgment(const Segment& segment, In
   if (!segment.is_ack()) return DropReason::BadFlags;
   if (state_ == FlowState::SynReceived) {
     if (const auto drop = complete_handshake(segment)) return drop;
-    if (finish_after_handshake_) finish(now);
+    if (finish_after_handshake_ && !reset_after_handshake_) finish(now);
     return std::nullopt;
   }
   const auto result =

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from .testbed import Host, Lab
 from .topology import SERVER
 
@@ -70,6 +73,16 @@ def block_udp(router: Host, but: str = "") -> None:
 
 def unblock_udp(router: Host) -> None:
     _load(router, "table inet no_udp\ndelete table inet no_udp\n")
+
+
+@contextmanager
+def relayed(lab: Lab) -> Iterator[None]:
+    """No UDP leaves the laptop's network but to the server: everything goes through its relay."""
+    block_udp(lab.host("laptop-nat"), but=SERVER)
+    try:
+        yield
+    finally:
+        unblock_udp(lab.host("laptop-nat"))
 
 
 def set_ipv6(lab: Lab, works: bool) -> None:

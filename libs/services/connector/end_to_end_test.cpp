@@ -284,6 +284,21 @@ TEST_F(EndToEnd, AResetByTheTargetIsAReset) {
   run_until([&] { return targets_.size() == 0; });
 }
 
+TEST_F(EndToEnd, ATargetThatBreaksTheConnectionBeforeWeLookHasNotRefusedIt) {
+  Listener listener;
+  const auto stream = open_flow(listener.port);
+  run_until([&] { return targets_.size() == 1; });
+  {
+    const runtime::Descriptor fd = listener.accept_one();
+    const linger rst{1, 0};
+    setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &rst, sizeof rst);
+  }
+  run_until([&] { return seen_[stream].reset || seen_[stream].ended; });
+  EXPECT_TRUE(seen_[stream].reset);
+  EXPECT_FALSE(reply(stream) && reply(stream)->has_refused());
+  run_until([&] { return targets_.size() == 0; });
+}
+
 TEST_F(EndToEnd, AResetByTheClientIsAResetAtTheTarget) {
   Listener listener;
   const auto stream = open_flow(listener.port);

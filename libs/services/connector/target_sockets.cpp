@@ -142,7 +142,10 @@ void TargetSockets::handle_attempt(Instant now, FlowId flow, Target& target, int
   int error_code = 0;
   socklen_t size = sizeof error_code;
   getsockopt(fd, SOL_SOCKET, SO_ERROR, &error_code, &size);
-  if (error_code == 0) {
+  // A target that refuses is ECONNREFUSED. One that accepted and reset the connection before we looked is not refused:
+  // what the application sees is a connection that breaks.
+  target.broken = error_code == ECONNRESET || error_code == EPIPE;
+  if (error_code == 0 || target.broken) {
     target.ended = (events & kEndEvents) != 0;
     return connected(now, flow, target, static_cast<std::size_t>(attempt - target.attempts.begin()));
   }
