@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .testbed import Host, Lab
-from .topology import SERVER
+from .topology import SERVER, SERVER6
 
 PLAIN = """
   chain postrouting {
@@ -78,11 +78,15 @@ def unblock_udp(router: Host) -> None:
 @contextmanager
 def relayed(lab: Lab) -> Iterator[None]:
     """No UDP leaves the laptop's network but to the server: everything goes through its relay."""
-    block_udp(lab.host("laptop-nat"), but=SERVER)
+    router = lab.host("laptop-nat")
+    v4 = f"meta l4proto udp ip daddr != {SERVER} ip saddr != {SERVER} drop"
+    v6 = f"meta l4proto udp ip6 daddr != {SERVER6} ip6 saddr != {SERVER6} drop"
+    chain = f"chain forward {{\n type filter hook forward priority -10\n {v4}\n {v6}\n }}"
+    _load(router, f"table inet relay_only {{\n {chain}\n}}\n")
     try:
         yield
     finally:
-        unblock_udp(lab.host("laptop-nat"))
+        _load(router, "table inet relay_only\ndelete table inet relay_only\n")
 
 
 def set_ipv6(lab: Lab, works: bool) -> None:
