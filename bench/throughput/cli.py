@@ -104,7 +104,7 @@ def _progress(run: Run) -> str:
     latency = f"p50 {run.p50_us} us, p99 {run.p99_us} us"
     value = latency if run.gbps is None else f"{run.gbps:.2f} Gb/s"
     noise = f", foreign CPU {run.foreign_cpu:.0%}" if run.foreign_cpu > FOREIGN_CPU_LIMIT else ""
-    return f"round {run.round} {run.test:<12} {run.subject:<13} {value}, machine busy {run.machine_busy:.0%}{noise}"
+    return f"round {run.round} {run.test:<12} {run.label:<20} {value}, machine busy {run.machine_busy:.0%}{noise}"
 
 
 def _idle_memory(lab: Lab, running: list[subjects.Subject]) -> dict[str, Any]:

@@ -32,13 +32,16 @@ TESTS = (
     Test("up1", 1, ("--parallel", "1")),
     Test("down1", 1, ("--parallel", "1", "--reverse")),
     Test("up4", 4, ("--parallel", "4")),
+    Test("down4", 4, ("--parallel", "4", "--reverse")),
+    Test("up16", 16, ("--parallel", "16")),
+    Test("both1", 2, ("--parallel", "1", "--bidir")),
     Test("latency_p50", 1),
 )
 
 
 @dataclass
 class Run:
-    """One line of `runs` in the result file. gbps is what the receiver got; p50 and p99 are half round trips."""
+    """One line of `runs` in the result file. gbps is what the receivers got, both ways together; p50 and p99 are half round trips."""
 
     round: int
     subject: str
@@ -54,15 +57,21 @@ class Run:
     p50_us: float | None = None
     p99_us: float | None = None
 
+    @property
+    def label(self) -> str:
+        return f"{self.subject} {self.path}"
+
 
 def run_test(lab: Lab, subject: Subject, test: Test, round_number: int, seconds: float) -> Run:
     run = Run(round_number, subject.name, subject.path, test.name, test.flows)
+    subject.prepare()
     meter = Meter(lab, subject.processes)
     if test.iperf:
         report = _iperf(lab, subject, test, seconds)
         cost = meter.stop()
-        received = float(report["end"]["sum_received"]["bytes"])
-        run.gbps = round(report["end"]["sum_received"]["bits_per_second"] / 1e9, 3)
+        ways = [report["end"][name] for name in ("sum_received", "sum_received_bidir_reverse") if name in report["end"]]
+        received = float(sum(way["bytes"] for way in ways))
+        run.gbps = round(sum(way["bits_per_second"] for way in ways) / 1e9, 3)
         run.cpu_s_per_gb = {name: round(used / (received / GIGABYTE), 3) for name, used in cost.cpu_s.items()}
         run.cpu_s_per_gb |= _iperf_cpu(report, received)
     else:

@@ -1,14 +1,16 @@
 """What is compared. Each subject leads from `laptop` to the target on host `nginx`, over the same links and both NATs.
 
-bare           a port forward on the home router: what the machine can do without any tunnel
-wireguard-go   a tunnel laptop ↔ connector by a port forward; the connector forwards to the target
-postern        the real thing, through the server's relay, without any port forward
+bare             a port forward on the home router: what the machine can do without any tunnel
+wireguard-go     a tunnel laptop ↔ connector by a port forward; the connector forwards to the target
+postern-direct   the real thing, which finds its way through both NATs by itself, without any port forward
+postern-relay    the same processes through the server's relay, while the laptop's router lets no other UDP out
 
 The two port forwards exist only here and are gone with the lab.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lab.hosts import CONGESTION
@@ -32,6 +34,8 @@ class Subject:
     """What the client on the laptop dials to reach the target."""
     processes: dict[str, str] = field(default_factory=dict)
     """Label in the results → name of the process in the lab; these carry the traffic."""
+    prepare: Callable[[], None] = lambda: None
+    """Before each measurement: makes the traffic go by `path`."""
 
 
 def start_targets(lab: Lab) -> None:
@@ -81,26 +85,70 @@ def start_wireguard(lab: Lab) -> Subject:
     return Subject("wireguard-go", "direct", NGINX, labels)
 
 
-def start_postern(lab: Lab) -> Subject:
+def start_postern_direct(lab: Lab) -> Subject:
+    return _start_postern(lab, "direct")
+
+
+def start_postern_relay(lab: Lab) -> Subject:
+    return _start_postern(lab, "relay")
+
+
+def _start_postern(lab: Lab, path: str) -> Subject:
     postern = Postern(lab)
-    _close_direct_way(lab)
-    postern.start_all()
-    postern.add_resource("target", TARGET_NAME, tcp=f"{IPERF_PORT},{SOCKPERF_PORT}")
-    postern.grant("target")
+    if "posternd" not in lab.processes():
+        postern.start_all()
+        postern.add_resource("target", TARGET_NAME, tcp=f"{IPERF_PORT},{SOCKPERF_PORT}")
+        postern.grant("target")
     address = await_true("the laptop knows the target's name", lambda: postern.virtual_address(TARGET_NAME), 20)
-    labels = {"postern-server": "postern-server", "postern-connector": "postern-connector", "posternd": "posternd"}
-    return Subject("postern", "relay", address, labels)
+    labels = {"postern-connector": "postern-connector", "posternd": "posternd"}
+    if path == "relay":
+        labels["postern-server"] = "postern-server"
+    return Subject("postern", path, address, labels, lambda: _take_path(postern, address, path))
+
+
+def _take_path(postern: Postern, address: str, path: str) -> None:
+    """Closes or opens the direct way, and waits until the session goes as it shall."""
+    if path in _paths(postern):
+        return
+    if path == "relay":
+        _close_direct_way(postern.lab)
+    else:
+        _open_direct_way(postern.lab)
+        # A client that has looked in vain looks again ever more rarely; a new session looks at once.
+        postern.client("disconnect")
+        postern.client("connect")
+        postern.await_online()
+    knock = ["timeout", "5", "bash", "-c", f"exec 3<>/dev/tcp/{address}/{SOCKPERF_PORT}"]
+
+    def goes() -> bool:
+        postern.laptop.run(*knock, check=False)  # Sessions begin, and look for a better way, when a flow needs them.
+        return _paths(postern) == {path}
+
+    await_true(f"the session goes {path}", goes, 30, every=0.2)
+
+
+def _paths(postern: Postern) -> set[str]:
+    return {session["path"] for session in postern.status()["sessions"] if session["state"] == "ready"}
 
 
 def _close_direct_way(lab: Lab) -> None:
-    """Postern goes through its relay here: no other UDP but wireguard-go's leaves the laptop's network."""
+    """No other UDP but wireguard-go's and that with the server leaves the laptop's network."""
     others = f"ip saddr != {SERVER} ip daddr != {SERVER} udp sport != {WIREGUARD_PORT} udp dport != {WIREGUARD_PORT}"
     rules = f"meta l4proto udp {others} drop\nmeta nfproto ipv6 meta l4proto udp drop"
     chain = f"chain forward {{ type filter hook forward priority -10;\n{rules}\n}}"
     lab.host("laptop-nat").run("nft", "-f", "-", text=f"table inet relay_only {{\n{chain}\n}}\n")
 
 
-STARTERS = {"bare": start_bare, "wireguard-go": start_wireguard, "postern": start_postern}
+def _open_direct_way(lab: Lab) -> None:
+    lab.host("laptop-nat").run("nft", "-f", "-", text="table inet relay_only\ndelete table inet relay_only\n")
+
+
+STARTERS = {
+    "bare": start_bare,
+    "wireguard-go": start_wireguard,
+    "postern-direct": start_postern_direct,
+    "postern-relay": start_postern_relay,
+}
 
 
 @dataclass(frozen=True)

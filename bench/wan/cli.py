@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=8, help="length of each measurement (default: 8)")
     parser.add_argument("--conditions", default=names, help="comma-separated (default: %(default)s)")
     parser.add_argument("--directions", default="up,down", help="comma-separated (default: %(default)s)")
-    parser.add_argument("--subjects", default="wireguard-go,postern", help="default: %(default)s")
+    parser.add_argument("--subjects", default="wireguard-go,postern-relay", help="default: %(default)s")
 
 
 def main(options: argparse.Namespace) -> int:
@@ -77,7 +77,7 @@ def _measure(lab: Lab, options: argparse.Namespace) -> int:
             for run in _runs(lab, wan, running, conditions, options):
                 runs.append(run)
                 value = f"{(run.gbps or 0) * 1000:.2f} Mb/s"
-                say(f"round {run.round} {run.test:<24} {run.subject:<13} {value}, machine busy {run.machine_busy:.0%}")
+                say(f"round {run.round} {run.test:<24} {run.label:<20} {value}, machine busy {run.machine_busy:.0%}")
         except TransferFailed as error:
             failure = str(error)
     result = report.compose(runs, {}, valid=not failure, noisy=False)

@@ -175,6 +175,9 @@ std::optional<DropReason> Connection::handle_datagram(Instant now, const Path& f
     const bool was_unanswered = clock_.handle_heard();
     if (was_unanswered) probe_wanted_ = is_round_trip_doubtful_ = true;
     handle_heard(label, from, header);
+    // The client begins a path with a probe, and what follows it at once is a migration, which frees us of the debt.
+    const bool is_left = !from.is_direct() || from == path_;
+    if (context_.config.role == Role::Connector && label != label_ && is_left && has_pacing_debt()) settle_pacing(now);
     if (silence >= (was_unanswered ? kOutageMin : kSleepMin)) renewal_wanted_ = true;
   }
   if (result != 0) handle_error(now, result);
@@ -314,7 +317,9 @@ void Connection::refresh_info(Instant now) {
   pacer_.update(info_.cwnd, info_.ssthresh, round_trip());
   const bool is_bbr = context_.config.congestion_control == CongestionControl::Bbr;
   const bool is_long = Duration(static_cast<Duration::rep>(info_.min_rtt)) >= Pacer::kLongPath;
-  quic_paces_ = is_bbr && is_long && !is_round_trip_doubtful_;
+  const bool shall_pace = is_bbr && is_long && !is_round_trip_doubtful_;
+  quic_paces_ = shall_pace && !has_pacing_debt();
+  renewal_wanted_ = renewal_wanted_ || (shall_pace && !quic_paces_);
 }
 
 /// A peer whose host slept acknowledges when it wakes what it had received before. That sample is as long as the sleep,
@@ -330,6 +335,18 @@ std::uint64_t Connection::plausible_round_trip() const {
   constexpr std::uint64_t kLeast = 250'000'000;
   constexpr std::uint64_t kMost = 10'000'000'000;
   return std::max(kLeast, 4 * std::min(info_.min_rtt, kMost));
+}
+
+/// QUIC's pacer counts what is sent and spaces it when it is told the time. What our own pacer let out on a short path
+/// it would space too, as soon as a long path made it the one that paces: after a gigabyte that is a stall of minutes.
+/// A migration alone forgets what the pacer has been told (renew_path()); until then our own goes on.
+bool Connection::has_pacing_debt() const {
+  return unpaced_bytes_ > info_.cwnd;
+}
+
+void Connection::settle_pacing(Instant now) {
+  ngtcp2_conn_update_pkt_tx_time(quic_, clock_.at(now));
+  unpaced_bytes_ = 0;
 }
 
 void Connection::ping() {
@@ -386,9 +403,10 @@ std::optional<Transmit> Connection::poll_transmit(Instant now, MutableBytes buff
   last_sent_ = now;
   bytes_sent_ += train.size();
   if (quic_paces_) {
-    ngtcp2_conn_update_pkt_tx_time(quic_, clock_.at(now));
-  } else if (state_ == ConnectionState::Established) {
-    pacer_.handle_sent(now, train.size());
+    settle_pacing(now);
+  } else {
+    unpaced_bytes_ += train.size();
+    if (state_ == ConnectionState::Established) pacer_.handle_sent(now, train.size());
   }
   // A label that was forgotten is one that QUIC has no use for any more.
   const Path path = paths_.resolve(train_label_).value_or(path_);

@@ -112,6 +112,8 @@ class Connection final : public TimerEntry {
   void probe_early(Instant now);
   [[nodiscard]] bool may_probe_early() const;
   void refresh_info(Instant now);
+  [[nodiscard]] bool has_pacing_debt() const;
+  void settle_pacing(Instant now);
   [[nodiscard]] Duration round_trip() const;
   [[nodiscard]] std::uint64_t plausible_round_trip() const;
   [[nodiscard]] ngtcp2_ssize write_packet(MutableBytes room, std::uint64_t own_time, Pacer::Verdict verdict);
@@ -167,7 +169,8 @@ class Connection final : public TimerEntry {
   bool ping_wanted_ = false;
   bool probe_wanted_ = false;
   bool held_by_pacer_ = false;
-  bool quic_paces_ = false;  ///< BBR on a long path
+  bool quic_paces_ = false;          ///< BBR on a long path
+  std::uint64_t unpaced_bytes_ = 0;  ///< sent since QUIC's pacer was last told the time
 
   std::uint64_t bytes_sent_ = 0;
   std::uint64_t bytes_received_ = 0;

@@ -56,6 +56,7 @@ std::expected<void, MigrateError> Connection::migrate(Instant now, const Path& t
   const Duration current(static_cast<Duration::rep>(info_.min_rtt));
   const bool can_validate = round_trip && *round_trip <= current + kRoundTripSlack;
   const std::uint64_t own = clock_.at(now);
+  if (!can_validate && has_pacing_debt()) settle_pacing(now);
   const int result = can_validate ? ngtcp2_conn_initiate_migration(quic_, &path.view(), own)
                                   : ngtcp2_conn_initiate_immediate_migration(quic_, &path.view(), own);
   if (result == NGTCP2_ERR_INVALID_STATE) return std::unexpected(MigrateError::NotReady);

@@ -239,5 +239,40 @@ TEST_F(Paths, OnlyAClientMigrates) {
             MigrateError::NotReady);
 }
 
+/// A laptop leaves its home: what was carried over the short path must not be paced afterwards, on either side.
+TEST(ShortPath, ThatCarriedMuchLeavesNoStallOnTheLongOneAfterIt) {
+  PairOptions options;
+  options.link.delay = milliseconds(20);
+  Pair pair(options);
+  pair.up.direct.delay = pair.down.direct.delay = std::chrono::microseconds(100);
+  echo(pair.connector);
+  Sink sink;
+  sink.attach(pair.client);
+  pair.establish();
+  ASSERT_TRUE(pair.client.endpoint.allow_remote(pair.session, kFar));
+  ASSERT_TRUE(pair.connector.endpoint.allow_remote(pair.peer_session, kFar));
+  ASSERT_TRUE(pair.run_until([&] {
+    return pair.client.endpoint.migrate(pair.now, pair.session, kDirectPath, std::chrono::microseconds(200))
+        .has_value();
+  }));
+  const StreamId stream = *pair.client.endpoint.open_stream(pair.session);
+  const Bytes part(50'000, 'x');
+  std::size_t sent = 0;
+  for (int i = 0; i < 600; ++i) {
+    if (pair.client.endpoint.write(pair.session, stream, pair.client.pool.copy(part))) sent += part.size();
+    ASSERT_TRUE(pair.run_until([&] { return sink.received[stream].size() == sent; }, seconds(5)));
+  }
+  ASSERT_EQ(sent, 600 * part.size());
+  pair.up.direct.down = pair.down.direct.down = true;
+  ASSERT_TRUE(pair.client.endpoint.migrate(pair.now, pair.session, kRelayPath, std::nullopt).has_value());
+  for (int i = 0; i < 20; ++i) {
+    const Instant said = pair.now;
+    ASSERT_TRUE(pair.client.endpoint.write(pair.session, stream, pair.client.slice("hello")));
+    sent += 5;
+    ASSERT_TRUE(pair.run_until([&] { return sink.received[stream].size() == sent; }, seconds(5)));
+    EXPECT_LT(pair.now - said, milliseconds(200)) << i;
+  }
+}
+
 }  // namespace
 }  // namespace postern::session::test
