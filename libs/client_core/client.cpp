@@ -106,6 +106,7 @@ void Client::handle_welcome(Instant now, const wire::Welcome& welcome) {
 void Client::adopt_route(Instant now, const RouteId& route) {
   if (plane_) {
     plane_->flows.abort_all(now);
+    plane_->datagrams.end_all();
     plane_->peers.close_all(now);
     outputs_.push_back(Note{true, "the controller gave this client a new route; its sessions have ended"});
   }
@@ -121,7 +122,10 @@ void Client::adopt_route(Instant now, const RouteId& route) {
   PeersConfig peers = config_.peers;
   peers.device = config_.device;
   peers.software = config_.software;
-  plane_ = std::make_unique<DataPlane>(std::move(sessions), std::move(peers), config_.flows, config_.direct,
+  DatagramFlowsConfig datagrams;
+  datagrams.mtu = config_.mtu;
+  datagrams.joins_datagrams = config_.joins_datagrams;
+  plane_ = std::make_unique<DataPlane>(std::move(sessions), std::move(peers), config_.flows, datagrams, config_.direct,
                                        DataPlane::Shared{directory_, addresses_, tcp_, pool_, random_});
 }
 
@@ -134,8 +138,11 @@ void Client::handle_client_update(Instant now, const wire::ClientUpdate& update)
   if (changes->resources_changed) outputs_.push_back(RoutesChanged{});
   if (!plane_) return;
   plane_->flows.handle_changes(now, *changes);
+  plane_->datagrams.handle_changes(*changes);
   plane_->peers.handle_changes(now, *changes, is_unsettled(now));
-  if (!changes->changed_instances.empty()) plane_->flows.retry_held(now);
+  if (changes->changed_instances.empty()) return;
+  plane_->flows.retry_held(now);
+  plane_->datagrams.retry_held(now);
 }
 
 void Client::send_heartbeat(Instant now) {
@@ -217,45 +224,6 @@ std::optional<session::Transmit> Client::poll_transmit(Instant now, MutableBytes
 
 // --- the TUN's side --------------------------------------------------------------------------------------------------
 
-void Client::handle_tun_packet(Instant now, ByteView vnet, Slice packet) {
-  const auto ip = wire::IpView::parse(packet.view());
-  if (!ip) return count(PacketDrop::MalformedPacket);
-  if (ip->is(wire::IpProtocol::Tcp)) return tcp_.handle_packet(now, vnet, std::move(packet));
-  if (ip->fragment) return count(PacketDrop::Fragment);
-  if (ip->is(wire::IpProtocol::Udp)) return handle_udp(now, vnet, *ip);
-  handle_icmp(*ip);
-}
-
-void Client::handle_udp(Instant now, ByteView vnet, const wire::IpView& ip) {
-  const auto udp = wire::UdpView::parse(ip.payload);
-  const auto header = wire::VnetHeader::parse(vnet);
-  if (!udp || !header) return count(PacketDrop::MalformedUdp);
-  if (!header->is_checksum_settled() && !wire::is_transport_checksum_right(ip)) return count(PacketDrop::MalformedUdp);
-  if (!addresses_.network().is_resolver(ip.destination)) {
-    count(PacketDrop::UnsupportedProtocol);
-    return refuse_packet(ip, wire::Unreachable::AdminProhibited);
-  }
-  if (udp->destination_port != DnsFront::kPort) return refuse_packet(ip, wire::Unreachable::Port);
-  const std::size_t stride = header->gso_size > 0 ? header->gso_size : std::max<std::size_t>(udp->payload.size(), 1);
-  for (std::size_t at = 0; at < udp->payload.size(); at += stride) {
-    const auto message = udp->payload.subspan(at, std::min(stride, udp->payload.size() - at));
-    dns_.handle_datagram(now, {ip.source, udp->source_port}, {ip.destination, udp->destination_port}, message);
-  }
-}
-
-void Client::handle_icmp(const wire::IpView& ip) {
-  const bool is_icmp = ip.is(wire::IpProtocol::Icmp) || ip.is(wire::IpProtocol::IcmpV6);
-  const auto icmp = is_icmp ? wire::IcmpView::parse(ip.payload) : std::unexpected(wire::PacketError::BadHeader);
-  const bool is_echo = icmp && icmp->type == wire::echo_request_type(ip.destination.family());
-  if (is_echo && addresses_.network().is_resolver(ip.destination)) {
-    scratch_.resize(ip.packet.size() + 64);
-    const wire::EchoMessage reply{ip.destination, ip.source, true, icmp->identifier, icmp->sequence};
-    return queue_reply(ByteView(scratch_).first(wire::build_echo(scratch_, reply, icmp->payload)));
-  }
-  count(PacketDrop::UnsupportedProtocol);
-  if (is_echo || !is_icmp) refuse_packet(ip, wire::Unreachable::AdminProhibited);
-}
-
 void Client::refuse_packet(const wire::IpView& ip, wire::Unreachable kind) {
   scratch_.resize(1280);
   queue_reply(ByteView(scratch_).first(wire::build_unreachable(scratch_, kind, ip.packet)));
@@ -268,7 +236,7 @@ void Client::queue_reply(ByteView packet) {
 }
 
 bool Client::poll_tun(Instant now, tcp::Packet& packet) {
-  if (replies_.empty()) return tcp_.poll_packet(now, packet);
+  if (replies_.empty()) return (plane_ && plane_->datagrams.poll_packet(packet)) || tcp_.poll_packet(now, packet);
   packet.vnet = {};
   packet.headers_size = 0;
   packet.payload[0] = pool_.copy(replies_.front());
@@ -286,6 +254,7 @@ void Client::settle(Instant now) {
   settle_held(now);
   settle_events(now);
   settle_paths(now);
+  if (plane_) queue_errors();
   dns_.settle(now);
   while (auto datagram = dns_.poll_datagram()) {
     scratch_.resize(datagram->message.size() + 64);
@@ -333,9 +302,11 @@ void Client::settle_held(Instant now) {
   if (is_bound != was_bound_) {
     settled_at_ = std::max(settled_at_, now + kSettleTime);
     plane_->flows.retry_held(now);
+    plane_->datagrams.retry_held(now);
   }
   plane_->flows.set_unsettled(now, is_unsettled(now));
-  if (control_up_ || plane_->flows.held() == 0 || now < next_reconnect_) return;
+  plane_->datagrams.set_unsettled(now, is_unsettled(now));
+  if (control_up_ || plane_->flows.held() + plane_->datagrams.held() == 0 || now < next_reconnect_) return;
   next_reconnect_ = now + kReconnectInterval;
   outputs_.push_back(ReconnectControl{});
 }
@@ -374,6 +345,13 @@ void Client::handle_path_event(Instant now, const PeerEvent& event) {
   }
 }
 
+void Client::handle_session_event(Instant now, const session::Event& event) {
+  const bool is_datagrams = std::holds_alternative<session::DatagramsReadable>(event);
+  if (!is_datagrams && (plane_->direct.handle_event(now, event) || plane_->peers.handle_event(now, event))) return;
+  if (!is_datagrams) plane_->flows.handle_event(now, event);
+  plane_->datagrams.handle_event(now, event);
+}
+
 void Client::settle_events(Instant now) {
   bool is_busy = true;
   while (is_busy) {
@@ -384,8 +362,7 @@ void Client::settle_events(Instant now) {
     }
     if (!plane_) continue;
     while (const auto event = plane_->sessions.poll_event()) {
-      const bool is_taken = plane_->direct.handle_event(now, *event) || plane_->peers.handle_event(now, *event);
-      if (!is_taken) plane_->flows.handle_event(now, *event);
+      handle_session_event(now, *event);
       is_busy = true;
     }
     while (const auto event = plane_->peers.poll_event()) {
@@ -393,6 +370,7 @@ void Client::settle_events(Instant now) {
       if (is_silent) relay_.handle_silent_peer(now);
       handle_path_event(now, *event);
       plane_->flows.handle_event(now, *event);
+      plane_->datagrams.handle_event(now, *event);
       is_busy = true;
     }
   }
@@ -407,6 +385,7 @@ void Client::handle_timeout(Instant now) {
   plane_->peers.handle_timeout(now);
   plane_->direct.handle_timeout(now);
   plane_->flows.handle_timeout(now);
+  plane_->datagrams.handle_timeout(now);
 }
 
 std::optional<Instant> Client::next_timeout() const {
@@ -423,7 +402,8 @@ std::optional<Instant> Client::next_timeout() const {
     consider(plane_->peers.next_timeout());
     consider(plane_->direct.next_timeout());
     consider(plane_->flows.next_timeout());
-    if (plane_->flows.held() > 0 && control_up_) consider(settled_at_);
+    consider(plane_->datagrams.next_timeout());
+    if (plane_->flows.held() + plane_->datagrams.held() > 0 && control_up_) consider(settled_at_);
   }
   return next;
 }
@@ -438,6 +418,7 @@ std::optional<ClientOutput> Client::poll_output() {
 void Client::close(Instant now) {
   if (!plane_) return;
   plane_->flows.abort_all(now);
+  plane_->datagrams.end_all();
   plane_->peers.close_all(now);
   settle_events(now);
 }

@@ -23,6 +23,7 @@
 #include "client_core/dns_front.hpp"
 #include "client_core/explanation.hpp"
 #include "client_core/flows.hpp"
+#include "client_core/fragments.hpp"
 #include "client_core/peers.hpp"
 #include "client_core/relay_link.hpp"
 #include "client_core/route_plan.hpp"
@@ -46,6 +47,7 @@ struct ClientConfig {
   PeersConfig peers;
   FlowsConfig flows;
   DirectPathsConfig direct;
+  bool joins_datagrams = false;  ///< the TUN takes trains of UDP datagrams
   std::uint32_t receive_window = 2U << 20;
   std::uint32_t send_buffer = 4U << 20;
 };
@@ -69,8 +71,8 @@ using ClientOutput = std::variant<SendToController, RoutesChanged, NeedFullUpdat
 
 enum class PacketDrop : std::uint8_t {
   MalformedPacket,
-  Fragment,
-  UnsupportedProtocol,  ///< UDP and ICMP to Resources, answered with ICMP
+  Fragment,             ///< of TCP, or of a packet that never became whole
+  UnsupportedProtocol,  ///< neither TCP, UDP nor an echo request, answered with ICMP
   MalformedUdp,
   ForeignSource,    ///< a datagram that is neither from the relay nor a session's
   UnknownDatagram,  ///< neither STUN nor QUIC
@@ -178,13 +180,19 @@ class Client {
   /// Whether what is missing may still come: the news are young, or cut off.
   [[nodiscard]] bool is_unsettled(Instant now) const { return !control_up_ || now < settled_at_; }
   void settle_events(Instant now);
+  void handle_session_event(Instant now, const session::Event& event);
   void handle_tcp_event(Instant now, const tcp::Event& event);
   void send_heartbeat(Instant now);
 
-  void handle_udp(Instant now, ByteView vnet, const wire::IpView& ip);
-  void handle_icmp(const wire::IpView& ip);
+  void handle_fragment(Instant now, const wire::IpView& ip);
+  /// `packet` is what `ip` looks into.
+  void handle_udp(Instant now, ByteView vnet, const wire::IpView& ip, const Slice& packet, bool dont_fragment);
+  void handle_icmp(Instant now, ByteView vnet, const wire::IpView& ip, const Slice& packet, bool dont_fragment);
+  void handle_resolver_udp(Instant now, const wire::VnetHeader& header, const wire::IpView& ip,
+                           const wire::UdpView& udp);
   void refuse_packet(const wire::IpView& ip, wire::Unreachable kind);
   void queue_reply(ByteView packet);
+  void queue_errors();
 
   [[nodiscard]] WallTime wall(Instant now) const;
   [[nodiscard]] bool has_valid_lease(Instant now) const;
@@ -203,6 +211,7 @@ class Client {
   ResourceNames names_;
   DnsFront dns_;
   RelayLink relay_;
+  Fragments fragments_;
   std::optional<RouteId> route_;
   std::unique_ptr<DataPlane> plane_;
 

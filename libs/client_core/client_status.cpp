@@ -102,6 +102,8 @@ std::vector<ResourceStatus> Client::resource_status(Instant now) const {
     entry.address = resource.address.text();
     for (const auto& alias : resource.aliases) entry.aliases.push_back(alias.text());
     entry.tcp_ports = ports_text(resource.tcp);
+    entry.udp_ports = ports_text(resource.udp);
+    entry.allows_icmp = resource.allow_icmp;
     const Lease* lease = directory_.find_lease(resource.remote_network);
     if (lease == nullptr) continue;
     entry.remote_network = lease->remote_network_name;
@@ -148,10 +150,19 @@ void Client::collect_drops(ClientStatus& status) const {
   add(status.drops, "session_", kSessionDrops, plane_->sessions.drops());
   add(status.drops, "peer_", kPeerDrops, plane_->peers.drops());
   for (std::size_t i = 0; i < plane_->flows.refusals().size(); ++i) {
-    const auto reason = static_cast<FlowRefusal>(i);
-    if (plane_->flows.refusals()[i] > 0) {
-      status.drops["flow_" + std::string(to_string(reason))] = plane_->flows.refusals()[i];
-    }
+    const std::uint64_t refused = plane_->flows.refusals()[i] + plane_->datagrams.refusals()[i];
+    if (refused > 0) status.drops["flow_" + std::string(to_string(static_cast<FlowRefusal>(i)))] = refused;
+  }
+  const session::DatagramCounters& queues = plane_->sessions.datagram_counters();
+  const std::array<std::pair<const char*, std::uint64_t>, 5> datagrams{{
+      {"datagram_no_flow", plane_->datagrams.dropped()},
+      {"datagram_queue_full", queues.dropped_queue + queues.dropped_unread},
+      {"datagram_no_memory", queues.dropped_memory},
+      {"datagram_malformed", queues.dropped_malformed},
+      {"datagram_incomplete", queues.dropped_partial},
+  }};
+  for (const auto& [name, count] : datagrams) {
+    if (count > 0) status.drops[name] = count;
   }
 }
 
@@ -186,8 +197,8 @@ ClientStatus Client::status(Instant now) const {
     }
   }
   if (plane_) {
-    status.flows = plane_->flows.size();
-    status.flows_opened = plane_->flows.opened();
+    status.flows = plane_->flows.size() + plane_->datagrams.size();
+    status.flows_opened = plane_->flows.opened() + plane_->datagrams.opened();
   }
   collect_drops(status);
   return status;

@@ -629,7 +629,7 @@ TEST_F(ClientTest, RefusesUdpToResourcesWithIcmp) {
   bring_up();
   world.send_udp({IpAddress::v4(100, 96, 0, 1), 5000}, {IpAddress::v4(192, 168, 1, 20), 53}, as_bytes("hello"));
   EXPECT_TRUE(world.run_until([&] { return !world.icmp.empty(); }, 10ms));
-  EXPECT_EQ(drops("packet_unsupported_protocol"), 1U);
+  EXPECT_EQ(drops("flow_port_not_allowed"), 1U);
 }
 
 TEST_F(ClientTest, AnswersThatNobodyTakesAreBoundedAndCounted) {

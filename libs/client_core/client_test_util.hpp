@@ -34,6 +34,8 @@ inline RouteId route_of(std::uint8_t number) {
 /// One flow as the connector sees it.
 struct ConnectorFlow {
   wire::OpenTcp open;
+  wire::FlowHead head;
+  std::vector<Bytes> datagrams;  ///< that the application sent
   bool has_head = false;
   bool is_answered = false;
   std::uint64_t received = 0;  ///< bytes of content(…, 1)
@@ -66,6 +68,7 @@ class ConnectorSide {
   std::uint64_t download = 0;  ///< of each new flow
   bool finishes = true;
   std::optional<wire::RefusalReason> refusal;
+  bool echoes = true;  ///< sends datagrams back
   std::vector<wire::SessionMessage> messages;
   std::map<std::pair<std::uint64_t, std::int64_t>, ConnectorFlow> flows;
   std::optional<session::SessionId> session;
@@ -80,11 +83,18 @@ class ConnectorSide {
     while (const auto event = endpoint.poll_event()) {
       if (const auto* established = std::get_if<session::Established>(&*event)) session = established->session;
       if (const auto* readable = std::get_if<session::StreamReadable>(&*event)) handle_readable(now, *readable);
+      if (const auto* datagrams = std::get_if<session::DatagramsReadable>(&*event)) read_datagrams(now, *datagrams);
       if (const auto* reset = std::get_if<session::StreamReset>(&*event)) {
         flows[{reset->session.value, reset->stream.value}].was_reset = true;
       }
     }
     for (auto& [key, flow] : flows) pump(session::SessionId(key.first), session::StreamId(key.second), flow);
+  }
+  /// On the stream of a UDP or ICMP flow.
+  void tell_failure(session::StreamId stream, wire::RefusalReason reason) {
+    wire::FlowReply reply;
+    reply.mutable_failed()->set_reason(reason);
+    write(*session, stream, reply);
   }
   void say(const wire::SessionMessage& message) { write(*session, session::kControlStream, message); }
   [[nodiscard]] const ConnectorFlow* last_flow() const {
@@ -98,6 +108,17 @@ class ConnectorSide {
  private:
   void write(session::SessionId id, session::StreamId stream, const google::protobuf::MessageLite& message) {
     (void)endpoint.write(id, stream, pool_.copy(wire::frame_message(as_bytes(message.SerializeAsString()))));
+  }
+  void read_datagrams(Instant now, const session::DatagramsReadable& event) {
+    while (const auto train = endpoint.read_datagrams(event.session)) {
+      const ByteView bytes = train->bytes.view();
+      auto& flow = flows[{event.session.value, train->flow.value}];
+      for (std::size_t at = 0; at < std::max<std::size_t>(bytes.size(), 1); at += train->stride) {
+        flow.datagrams.push_back(to_bytes(bytes.subspan(at, std::min(train->stride, bytes.size() - at))));
+      }
+      if (!echoes || refusal) continue;
+      (void)endpoint.send_datagrams(now, event.session, train->flow, train->bytes, train->stride);
+    }
   }
   void handle_readable(Instant, const session::StreamReadable& event) {
     if (event.stream == session::kControlStream) return read_control(event.session);
@@ -152,6 +173,7 @@ class ConnectorSide {
     wire::FlowHead head;
     ASSERT_TRUE(head.ParseFromString(std::string(as_text(flow.reader.message()))));
     flow.open = head.open_tcp();
+    flow.head = head;
     flow.has_head = true;
   }
   void answer_head(session::SessionId id, session::StreamId stream, ConnectorFlow& flow) {
@@ -319,6 +341,7 @@ class World {
   std::optional<SocketAddress> dead_relay;  ///< nothing passes at this address of the relay
   Bytes last_udp;
   std::vector<Seen> icmp;
+  std::vector<Bytes> udp;  ///< whole packets for applications
   std::vector<wire::AgentMessage> to_controller;
   int full_updates_wanted = 0;
   int reconnects_wanted = 0;
@@ -357,6 +380,7 @@ class World {
   }
   void handle_packet(const Seen& seen) {
     if (seen.protocol == 17) {
+      udp.push_back(seen.packet);
       last_udp = to_bytes(wire::UdpView::parse(wire::IpView::parse(seen.packet)->payload)->payload);
       return;
     }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "client_core/client.hpp"
+#include "client_core/datagram_flows.hpp"
 #include "client_core/direct_paths.hpp"
 #include "identity/keys.hpp"
 
@@ -17,18 +18,20 @@ struct Client::DataPlane {
   };
 
   DataPlane(session::EndpointConfig session_config, PeersConfig peers_config, FlowsConfig flows_config,
-            DirectPathsConfig direct_config, Shared shared)
+            DatagramFlowsConfig datagrams_config, DirectPathsConfig direct_config, Shared shared)
       : sessions(std::move(session_config), shared.pool, shared.random, nullptr),
         peers(std::move(peers_config), shared.directory, sessions, shared.pool),
         direct(direct_config, sessions, shared.random, &identity::hmac_sha256),
         tun(shared.tcp),
-        flows(flows_config, {shared.directory, shared.addresses, peers, sessions, tun, shared.pool}) {}
+        flows(flows_config, {shared.directory, shared.addresses, peers, sessions, tun, shared.pool}),
+        datagrams(datagrams_config, flows_config, {shared.directory, shared.addresses, peers, sessions, shared.pool}) {}
 
   session::Endpoint sessions;
   Peers peers;
   DirectPaths direct;
   TunApplications tun;
   Flows flows;
+  DatagramFlows datagrams;
 };
 
 }  // namespace postern::client

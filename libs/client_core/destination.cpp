@@ -53,7 +53,12 @@ std::string Destination::host_text() const {
 }
 
 std::string Destination::text() const {
-  if (!port) return host_text();
+  const std::string suffix = protocol == model::Protocol::Tcp ? "" : "/" + std::string(model::to_string(protocol));
+  if (!port) return host_text() + suffix;
+  return suffix.empty() ? with_port() : with_port() + suffix;
+}
+
+std::string Destination::with_port() const {
   const auto* address = std::get_if<IpAddress>(&host);
   return address != nullptr ? SocketAddress{*address, *port}.to_string() : host_text() + ":" + std::to_string(*port);
 }
@@ -79,6 +84,13 @@ std::expected<Destination, std::string> parse_destination(std::string_view given
     text.remove_prefix(scheme.prefix.size());
     text = text.substr(0, text.find_first_of("/?#"));
     destination.port = scheme.port;
+    break;
+  }
+  for (const model::Protocol protocol : {model::Protocol::Tcp, model::Protocol::Udp, model::Protocol::Icmp}) {
+    const std::string suffix = "/" + std::string(model::to_string(protocol));
+    if (!text.ends_with(suffix)) continue;
+    destination.protocol = protocol;
+    text = trim(text.substr(0, text.size() - suffix.size()));
     break;
   }
   std::string_view host;

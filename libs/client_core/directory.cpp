@@ -112,6 +112,7 @@ void Directory::upsert(const wire::Resource& entry, DirectoryChanges& changes) {
   }
   if (held != nullptr && *held == *resource) return;
   if (held != nullptr && (held->address != resource->address || held->tcp != resource->tcp ||
+                          held->udp != resource->udp || held->allow_icmp != resource->allow_icmp ||
                           held->aliases != resource->aliases || held->remote_network != resource->remote_network)) {
     changes.removed_resources.insert(held->id);
   }

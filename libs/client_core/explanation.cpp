@@ -137,6 +137,8 @@ class Client::Explainer {
                           resource.address.text(),
                           network_name(resource.remote_network),
                           ports_text(resource.tcp),
+                          ports_text(resource.udp),
+                          resource.allow_icmp,
                           ""};
     const auto* name = std::get_if<model::DnsName>(&to.host);
     const bool by_alias = name != nullptr && std::ranges::find(resource.aliases, *name) != resource.aliases.end();
@@ -220,13 +222,19 @@ class Client::Explainer {
                                                         : "looked up and reached as if Postern were not there"));
   }
 
+  [[nodiscard]] static std::string not_allowed(const Destination& to, const model::Resource& resource) {
+    if (to.protocol == model::Protocol::Icmp) return "ICMP echo requests";
+    const bool is_udp = to.protocol == model::Protocol::Udp;
+    return std::string(is_udp ? "UDP" : "TCP") + " port " + std::to_string(*to.port) +
+           ", only: " + ports_text(is_udp ? resource.udp : resource.tcp);
+  }
+
   void refuse(const Decision& decision, const Destination& to) {
     out_.refusal = decision.refusal;
     switch (*decision.refusal) {
       case FlowRefusal::PortNotAllowed:
-        return end(ExplainVerdict::Refused, "resource " + quoted(decision.resource->name) +
-                                                " does not allow TCP port " + std::to_string(*to.port) +
-                                                ", only: " + ports_text(decision.resource->tcp));
+        return end(ExplainVerdict::Refused, "resource " + quoted(decision.resource->name) + " does not allow " +
+                                                not_allowed(to, *decision.resource));
       case FlowRefusal::NoLease:
         return end(ExplainVerdict::Refused,
                    decision.lease == nullptr

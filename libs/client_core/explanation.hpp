@@ -51,6 +51,8 @@ struct ExplainedResource {
   std::string matched_by;  ///< its address, or the alias
   std::string remote_network;
   std::string tcp_ports;
+  std::string udp_ports;
+  bool allows_icmp = true;
   std::string why_not;  ///< of those that lost
 };
 

@@ -44,7 +44,8 @@ std::expected<FlowTarget, FlowRefusal> target_of(WallTime wall, const Directory&
   } else {
     target.address = std::get<IpAddress>(to.host);
   }
-  target.port = *to.port;
+  target.port = to.port.value_or(0);
+  target.protocol = to.protocol;
   return target;
 }
 
@@ -75,14 +76,19 @@ tcp::Refusal answer_for(FlowRefusal reason) {
 
 Bytes FlowTarget::framed_head() const {
   wire::FlowHead head;
-  wire::OpenTcp* open = head.mutable_open_tcp();
-  open->set_resource_id(resource.value);
-  if (host.empty()) {
-    open->set_ip(std::string(as_text(address.bytes())));
-  } else {
-    open->set_host(host);
-  }
-  open->set_port(port);
+  const auto fill = [this](auto* open) {
+    open->set_resource_id(resource.value);
+    if (host.empty()) {
+      open->set_ip(std::string(as_text(address.bytes())));
+    } else {
+      open->set_host(host);
+    }
+    if constexpr (requires { open->set_port(0); }) open->set_port(port);
+    if constexpr (requires { open->set_family(0); }) open->set_family(static_cast<std::uint32_t>(family));
+  };
+  if (protocol == model::Protocol::Tcp) fill(head.mutable_open_tcp());
+  if (protocol == model::Protocol::Udp) fill(head.mutable_open_udp());
+  if (protocol == model::Protocol::Icmp) fill(head.mutable_open_icmp());
   return wire::frame_message(as_bytes(head.SerializeAsString()));
 }
 
@@ -98,7 +104,8 @@ Decision decide(WallTime wall, const Directory& directory, const Destination& de
     return decision;
   }
   decision.lease = directory.find_lease(decision.resource->remote_network);
-  if (destination.port && !decision.resource->tcp.allows(*destination.port)) {
+  const bool is_judged = destination.port || destination.protocol == model::Protocol::Icmp;
+  if (is_judged && !decision.resource->allows(destination.protocol, destination.port.value_or(0))) {
     decision.refusal = FlowRefusal::PortNotAllowed;
   } else if (decision.lease == nullptr || decision.lease->expires_at <= wall) {
     decision.refusal = FlowRefusal::NoLease;
@@ -107,14 +114,17 @@ Decision decide(WallTime wall, const Directory& directory, const Destination& de
 }
 
 std::expected<FlowTarget, FlowRefusal> find_target(Instant now, WallTime wall, const Directory& directory,
-                                                   resolver::AddressPool& pool, const SocketAddress& destination) {
-  Destination to{destination.ip, destination.port};
+                                                   resolver::AddressPool& pool, const SocketAddress& destination,
+                                                   model::Protocol protocol) {
+  Destination to{destination.ip, destination.port, protocol};
   if (pool.network().contains(destination.ip)) {
     const model::DnsName* name = pool.name_of(now, destination.ip);
     if (name == nullptr) return std::unexpected(FlowRefusal::UnknownName);
     to.host = *name;
   }
-  return target_of(wall, directory, to);
+  auto target = target_of(wall, directory, to);
+  if (target) target->family = destination.ip.family();
+  return target;
 }
 
 std::expected<FlowTarget, FlowRefusal> find_target(Instant now, WallTime wall, const Directory& directory,
@@ -122,7 +132,7 @@ std::expected<FlowTarget, FlowRefusal> find_target(Instant now, WallTime wall, c
   const auto* address = std::get_if<IpAddress>(&to.host);
   const bool is_virtual = address != nullptr && pool.network().contains(*address);
   const model::DnsName* name = is_virtual ? pool.name_of(now, *address) : nullptr;
-  return target_of(wall, directory, name != nullptr ? Destination{*name, to.port} : to);
+  return target_of(wall, directory, name != nullptr ? Destination{*name, to.port, to.protocol} : to);
 }
 
 std::optional<FlowVerdict> parse_flow_reply(ByteView message) {
@@ -136,6 +146,15 @@ std::optional<FlowVerdict> parse_flow_reply(ByteView message) {
     return opened;
   }
   if (reply.has_refused()) return verdict_for(reply.refused().reason());
+  return std::nullopt;
+}
+
+std::optional<DatagramReply> parse_datagram_reply(ByteView message) {
+  wire::FlowReply reply;
+  if (!reply.ParseFromArray(message.data(), static_cast<int>(message.size()))) return std::nullopt;
+  if (reply.has_failed()) return DatagramReply{verdict_for(reply.failed().reason()), true};
+  if (reply.has_opened()) return DatagramReply{{true, {}, {}, false}, false};
+  if (reply.has_refused()) return DatagramReply{verdict_for(reply.refused().reason()), false};
   return std::nullopt;
 }
 

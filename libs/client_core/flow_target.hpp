@@ -43,7 +43,9 @@ struct FlowTarget {
   model::RemoteNetworkId remote_network;
   std::string host;  ///< empty: `address` was asked for literally
   IpAddress address;
-  std::uint16_t port = 0;
+  std::uint16_t port = 0;  ///< 0 for ICMP
+  model::Protocol protocol = model::Protocol::Tcp;
+  IpFamily family = IpFamily::V4;  ///< that the application used; matters for UDP and ICMP
 
   /// FlowHead, ready to be written to its stream.
   [[nodiscard]] Bytes framed_head() const;
@@ -55,12 +57,13 @@ struct Decision {
   const Lease* lease = nullptr;
   std::optional<FlowRefusal> refusal;  ///< the first that applies
 };
-/// Without a port, ports are not judged.
+/// Without a port, TCP and UDP ports are not judged.
 [[nodiscard]] Decision decide(WallTime wall, const Directory& directory, const Destination& destination);
 
 [[nodiscard]] std::expected<FlowTarget, FlowRefusal> find_target(Instant now, WallTime wall, const Directory& directory,
                                                                  resolver::AddressPool& pool,
-                                                                 const SocketAddress& destination);
+                                                                 const SocketAddress& destination,
+                                                                 model::Protocol protocol = model::Protocol::Tcp);
 /// The same for who names a name itself; `to` has a port. An address of the virtual range that stands for no name is
 /// taken literally: without a TUN nobody was given it.
 [[nodiscard]] std::expected<FlowTarget, FlowRefusal> find_target(Instant now, WallTime wall, const Directory& directory,
@@ -73,10 +76,17 @@ struct FlowVerdict {
   tcp::Refusal answer = tcp::Refusal::AdminProhibited;
   bool try_elsewhere = false;  ///< this instance is full or ends; another one may take the flow
   bool leaving = false;        ///< it ends
-  IpAddress connected{};     ///< opened: to where
-  Duration connect_time{};   ///< and how long connect() took there
+  IpAddress connected{};       ///< opened: to where
+  Duration connect_time{};     ///< and how long connect() took there
 };
 /// Nothing for a message that is no FlowReply.
 [[nodiscard]] std::optional<FlowVerdict> parse_flow_reply(ByteView message);
+
+/// On the stream of a UDP or ICMP flow: the same, or what the target's network said about a packet.
+struct DatagramReply {
+  FlowVerdict verdict;
+  bool is_failure = false;  ///< the flow goes on; verdict.answer is for the last packet
+};
+[[nodiscard]] std::optional<DatagramReply> parse_datagram_reply(ByteView message);
 
 }  // namespace postern::client

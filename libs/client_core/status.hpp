@@ -35,6 +35,8 @@ struct ResourceStatus {
   std::vector<std::string> aliases;
   std::string remote_network;
   std::string tcp_ports;
+  std::string udp_ports;
+  bool allows_icmp = true;
   bool reachable = false;  ///< its lease is valid and an instance is known
 };
 

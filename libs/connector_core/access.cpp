@@ -59,17 +59,27 @@ std::expected<void, Refusal> check_lease(const identity::Lease* lease, model::Re
 }  // namespace
 
 std::string Target::to_string() const {
-  if (const auto* address = std::get_if<IpAddress>(&host)) return SocketAddress{*address, port}.to_string();
-  return std::get<DnsName>(host).text() + ":" + std::to_string(port);
+  std::string text;
+  if (const auto* name = std::get_if<DnsName>(&host)) {
+    text = name->text() + (port != 0 ? ":" + std::to_string(port) : "");
+  } else {
+    const auto& address = std::get<IpAddress>(host);
+    text = port != 0 ? SocketAddress{address, port}.to_string() : address.to_string();
+  }
+  if (protocol == model::Protocol::Tcp) return text;
+  return text + "/" + std::string(model::to_string(protocol));
 }
 
-std::expected<Target, Refusal> parse_target(const wire::OpenTcp& head) {
+namespace {
+
+/// What the heads of all protocols have.
+template <typename Head>
+std::expected<Target, Refusal> parse_host(const Head& head, model::Protocol protocol) {
   const auto bad = [](const char* why) { return std::unexpected(refuse(wire::REFUSAL_BAD_REQUEST, why)); };
   if (head.resource_id() == 0) return bad("no resource is named");
-  if (head.port() == 0 || head.port() > UINT16_MAX) return bad("the port is not 1 to 65535");
   Target target;
   target.resource = model::ResourceId(head.resource_id());
-  target.port = static_cast<std::uint16_t>(head.port());
+  target.protocol = protocol;
   if (head.has_ip()) {
     const auto address = IpAddress::from_bytes(as_bytes(head.ip()));
     if (!address) return bad("the address is neither 4 nor 16 bytes long");
@@ -83,12 +93,51 @@ std::expected<Target, Refusal> parse_target(const wire::OpenTcp& head) {
   return target;
 }
 
+std::expected<Target, Refusal> with_port(std::expected<Target, Refusal> target, std::uint32_t port) {
+  if (!target) return target;
+  if (port == 0 || port > UINT16_MAX) {
+    return std::unexpected(refuse(wire::REFUSAL_BAD_REQUEST, "the port is not 1 to 65535"));
+  }
+  target->port = static_cast<std::uint16_t>(port);
+  return target;
+}
+
+std::expected<Target, Refusal> with_family(std::expected<Target, Refusal> target, std::uint32_t family) {
+  if (!target || family == 0) return target;
+  if (family != 4 && family != 6) {
+    return std::unexpected(refuse(wire::REFUSAL_BAD_REQUEST, "the family is neither 4 nor 6"));
+  }
+  target->family = static_cast<IpFamily>(family);
+  return target;
+}
+
+}  // namespace
+
+std::expected<Target, Refusal> parse_target(const wire::FlowHead& head) {
+  switch (head.body_case()) {
+    case wire::FlowHead::kOpenTcp:
+      return with_port(parse_host(head.open_tcp(), model::Protocol::Tcp), head.open_tcp().port());
+    case wire::FlowHead::kOpenUdp:
+      return with_family(with_port(parse_host(head.open_udp(), model::Protocol::Udp), head.open_udp().port()),
+                         head.open_udp().family());
+    case wire::FlowHead::kOpenIcmp:
+      return with_family(parse_host(head.open_icmp(), model::Protocol::Icmp), head.open_icmp().family());
+    default:
+      return std::unexpected(refuse(wire::REFUSAL_BAD_REQUEST, "the flow is of no kind that this connector knows"));
+  }
+}
+
 std::expected<const model::Resource*, Refusal> check_access(const identity::Lease* lease, const Target& target,
                                                             const PolicyStore& policy, WallTime now) {
   const auto allowed = check_lease(lease, target.resource, policy.revocations(), now);
   if (!allowed) return std::unexpected(allowed.error());
   const auto found = std::visit(
-      [&](const auto& host) { return policy.table().check_tcp(target.resource, host, target.port); }, target.host);
+      [&](const auto& host) { return policy.table().check(target.resource, host, target.protocol, target.port); },
+      target.host);
+  const bool is_icmp = target.protocol == model::Protocol::Icmp;
+  if (!found && is_icmp && found.error() == policy::TableRefusal::PortNotAllowed) {
+    return std::unexpected(refuse(wire::REFUSAL_PORT_NOT_ALLOWED, "the resource does not allow ICMP"));
+  }
   if (!found) return std::unexpected(of_table(found.error()));
   return *found;
 }

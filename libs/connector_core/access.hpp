@@ -20,9 +20,12 @@ namespace postern::connector {
 struct Target {
   model::ResourceId resource;
   std::variant<model::DnsName, IpAddress> host;
-  std::uint16_t port = 0;
+  std::uint16_t port = 0;  ///< 0 for ICMP
+  model::Protocol protocol = model::Protocol::Tcp;
+  /// Whose addresses are tried first.
+  std::optional<IpFamily> family{};
 
-  /// "gitea.home:3000", "192.168.1.20:80", "[2001:db8::1]:80"
+  /// "gitea.home:3000", "192.168.1.20:80", "[2001:db8::1]:80"; for other protocols than TCP with "/udp" or "/icmp".
   [[nodiscard]] std::string to_string() const;
 };
 
@@ -33,7 +36,7 @@ struct Refusal {
 
 /// Nothing of a Target for: no resource, no or two targets, a port of 0, a name that is not in its canonical form or
 /// that is an address in disguise.
-[[nodiscard]] std::expected<Target, Refusal> parse_target(const wire::OpenTcp& head);
+[[nodiscard]] std::expected<Target, Refusal> parse_target(const wire::FlowHead& head);
 
 using LeasePointer = std::shared_ptr<const identity::Lease>;
 

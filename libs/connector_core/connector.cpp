@@ -67,6 +67,7 @@ void Connector::handle_event(Instant now, const session::Event& event) {
                  [&](const session::StreamReset& e) { flows_.handle_peer_reset(now, e.session, e.stream); },
                  [&](const session::StreamStopped& e) { flows_.handle_peer_reset(now, e.session, e.stream); },
                  [&](const session::StreamClosed& e) { flows_.handle_stream_closed(now, e.session, e.stream); },
+                 [&](const session::DatagramsReadable& e) { flows_.handle_datagrams(now, e.session); },
                  [](const auto&) {},
              },
              event);

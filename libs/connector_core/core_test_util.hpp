@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <deque>
 #include <map>
 #include <vector>
@@ -19,6 +20,7 @@ class ScriptedSessions : public SessionPort {
     std::deque<Slice> incoming;
     bool incoming_finished = false;
     Bytes written;
+    std::vector<std::string> datagrams;  ///< what the connector sent
     bool finished = false;
     std::optional<std::uint64_t> reset;
     std::size_t consumed = 0;
@@ -79,7 +81,25 @@ class ScriptedSessions : public SessionPort {
     if (from.consumed > from.read) ++overconsumed;
   }
 
+  bool send_datagrams(Instant, session::SessionId session, session::StreamId flow, Slice bytes,
+                      std::size_t stride) override {
+    const ByteView view = bytes.view();
+    if (view.empty()) streams[{session, flow}].datagrams.emplace_back();
+    for (std::size_t at = 0; at < view.size(); at += stride) {
+      streams[{session, flow}].datagrams.emplace_back(as_text(view.subspan(at, std::min(stride, view.size() - at))));
+    }
+    return true;
+  }
+  [[nodiscard]] std::optional<session::DatagramTrain> read_datagrams(session::SessionId session) override {
+    auto& from = arrived[session];
+    if (from.empty()) return std::nullopt;
+    session::DatagramTrain train = std::move(from.front());
+    from.pop_front();
+    return train;
+  }
+
   std::map<Key, Stream> streams;
+  std::map<session::SessionId, std::deque<session::DatagramTrain>> arrived;
   std::map<session::SessionId, Close> closed;
   std::map<session::SessionId, int> pings;
   std::map<session::SessionId, Instant> heard;

@@ -41,6 +41,13 @@ class EndpointPort final : public SessionPort {
   [[nodiscard]] bool at_end(session::SessionId session, session::StreamId stream) const override {
     return endpoint_ != nullptr && endpoint_->at_end(session, stream);
   }
+  bool send_datagrams(Instant now, session::SessionId session, session::StreamId flow, Slice bytes,
+                      std::size_t stride) override {
+    return endpoint_ != nullptr && endpoint_->send_datagrams(now, session, flow, std::move(bytes), stride).has_value();
+  }
+  [[nodiscard]] std::optional<session::DatagramTrain> read_datagrams(session::SessionId session) override {
+    return endpoint_ == nullptr ? std::nullopt : endpoint_->read_datagrams(session);
+  }
   void consume(session::SessionId session, session::StreamId stream, std::size_t bytes) override {
     if (endpoint_ != nullptr) endpoint_->consume(session, stream, bytes);
   }

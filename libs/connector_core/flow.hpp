@@ -1,4 +1,5 @@
-// One TCP connection inside a session, as the connector sees it, and what it asks of the world.
+// One flow inside a session (a TCP connection, a pair of UDP sockets, the echo requests of one identifier), as the
+// connector sees it, and what it asks of the world.
 //
 //   HeadPending ──head, checks 1-5──▶ Resolving ──addresses, check 6──▶ Connecting ──connected──▶ Open ──▶ (gone)
 //        │                (an address skips it)                              │                      │
@@ -9,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <variant>
 #include <vector>
@@ -18,6 +20,7 @@
 #include "base/timer_wheel.hpp"
 #include "connector_core/access.hpp"
 #include "connector_core/piece_queue.hpp"
+#include "session/datagram_backlog.hpp"
 #include "session/types.hpp"
 #include "wire/framing.hpp"
 
@@ -27,6 +30,14 @@ namespace postern::connector {
 using FlowId = StrongId<struct FlowTag>;
 
 enum class FlowStage : std::uint8_t { HeadPending, Resolving, Connecting, Open, Refused };
+
+/// What a UDP or ICMP flow has beyond a TCP one.
+struct DatagramPart {
+  session::DatagramBacklog waiting;  ///< until the flow is open
+  Instant active;                    ///< when something was last sent or received
+  Instant failures_from;             ///< rate limit of Failed
+  unsigned failures = 0;
+};
 
 struct Flow {
   Flow(SlabHandle handle, session::SessionId on_session, session::StreamId on_stream, Instant now)
@@ -49,6 +60,7 @@ struct Flow {
   SocketAddress connected;
   PieceQueue to_target;
   TimerId timer;
+  std::unique_ptr<DatagramPart> datagrams;  ///< of UDP and ICMP flows
   std::uint64_t bytes_to_target = 0;
   std::uint64_t bytes_from_target = 0;
 };
@@ -64,6 +76,20 @@ struct ResolveName {
 struct ConnectTcp {
   FlowId flow;
   std::vector<SocketAddress> addresses;
+};
+/// Answer: handle_connected() or handle_connect_failed(). Addresses are checked; the first that can be used is, without
+/// a word to the target. Ports are 0 for ICMP.
+struct OpenDatagrams {
+  FlowId flow;
+  model::Protocol protocol = model::Protocol::Udp;
+  std::vector<SocketAddress> addresses;
+};
+/// To the target, as it is now: datagrams of `stride` bytes each, the last may be shorter; empty bytes are one empty
+/// datagram. What the kernel does not take is lost.
+struct SendDatagrams {
+  FlowId flow;
+  Slice bytes;
+  std::size_t stride = 0;
 };
 /// gather() has bytes for the socket.
 struct WriteTarget {
@@ -85,8 +111,8 @@ struct CloseTarget {
 struct AbortTarget {
   FlowId flow;
 };
-using Request =
-    std::variant<ResolveName, ConnectTcp, WriteTarget, ResumeTarget, FinishTarget, CloseTarget, AbortTarget>;
+using Request = std::variant<ResolveName, ConnectTcp, OpenDatagrams, SendDatagrams, WriteTarget, ResumeTarget,
+                             FinishTarget, CloseTarget, AbortTarget>;
 
 enum class ResolveFailure : std::uint8_t { NameNotFound, LookupFailed };
 

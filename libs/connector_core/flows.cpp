@@ -1,6 +1,8 @@
 // The life of a flow: head, checks, name, connection, end. Moving bytes is in flow_bytes.cpp.
 #include "connector_core/flows.hpp"
 
+#include <algorithm>
+
 namespace postern::connector {
 
 using session::SessionId;
@@ -41,7 +43,7 @@ void Flows::handle_readable(Instant now, SessionId session, StreamId stream) {
     case FlowStage::HeadPending:
       return read_head(now, *flow);
     case FlowStage::Open:
-      return pull(now, *flow);
+      return flow->datagrams ? read_control(now, *flow) : pull(now, *flow);
     case FlowStage::Refused:
       return discard(*flow);
     case FlowStage::Resolving:
@@ -74,12 +76,12 @@ void Flows::read_head(Instant now, Flow& flow) {
 
 void Flows::begin(Instant now, Flow& flow, ByteView head) {
   wire::FlowHead message;
-  const bool parsed = message.ParseFromArray(head.data(), static_cast<int>(head.size())) && message.has_open_tcp();
+  const bool parsed = message.ParseFromArray(head.data(), static_cast<int>(head.size()));
   if (!parsed) {
     ++counters_.bad_heads;
     return refuse(now, flow, {wire::REFUSAL_BAD_REQUEST, "the head of the flow cannot be read"});
   }
-  auto target = parse_target(message.open_tcp());
+  auto target = parse_target(message);
   if (!target) {
     ++counters_.bad_heads;
     return refuse(now, flow, std::move(target.error()));
@@ -89,8 +91,11 @@ void Flows::begin(Instant now, Flow& flow, ByteView head) {
   auto grant = authority_.authorise(now, flow.session, flow.target);
   if (!grant) return refuse(now, flow, std::move(grant.error()));
   flow.lease = grant->lease;
+  if (flow.target.protocol != model::Protocol::Tcp) begin_datagrams(now, flow);
   const bool memory_is_short = pool_.bytes_in_use() > pool_.bytes_max() / 10 * 9;
-  if (flows_.size() > limits_.flows_max || memory_is_short || !port_.has_budget(flow.session)) {
+  const bool is_full = flows_.size() > limits_.flows_max ||
+                       (flow.datagrams && datagram_flows_[flow.session] > limits_.datagram_flows_per_session_max);
+  if (is_full || memory_is_short || !port_.has_budget(flow.session)) {
     return refuse(now, flow, {wire::REFUSAL_RESOURCES, "this connector has no room for another flow"});
   }
   auto destination = destination_of(flow.target, *grant->resource);
@@ -118,11 +123,19 @@ void Flows::handle_resolved(Instant now, FlowId id, std::expected<std::vector<Ip
 void Flows::connect(Instant now, Flow& flow, std::span<const IpAddress> addresses) {
   auto permitted = permitted_addresses(addresses, policy_.table());
   if (!permitted) return refuse(now, flow, std::move(permitted.error()));
-  ConnectTcp request{flow.id, {}};
-  for (const IpAddress& address : *permitted) request.addresses.push_back({address, flow.target.port});
+  if (flow.target.family) {
+    std::ranges::stable_partition(*permitted,
+                                  [&](const IpAddress& address) { return address.family() == *flow.target.family; });
+  }
+  std::vector<SocketAddress> targets;
+  for (const IpAddress& address : *permitted) targets.push_back({address, flow.target.port});
   flow.stage = FlowStage::Connecting;
   arm(now, flow, limits_.connect_timeout);
-  requests_.push_back(std::move(request));
+  if (flow.datagrams) {
+    requests_.push_back(OpenDatagrams{flow.id, flow.target.protocol, std::move(targets)});
+  } else {
+    requests_.push_back(ConnectTcp{flow.id, std::move(targets)});
+  }
 }
 
 void Flows::handle_connected(Instant now, FlowId id, const SocketAddress& address, Duration took) {
@@ -140,6 +153,7 @@ void Flows::handle_connected(Instant now, FlowId id, const SocketAddress& addres
   const auto path = port_.path_of(flow->session);
   flow->was_direct = path && path->is_direct();
   report(now, *flow, FlowReport::Kind::Opened, FlowEnding::Finished);
+  if (flow->datagrams) return open_datagrams(now, *flow);
   if (!flow->to_target.empty()) {
     flow->write_requested = true;
     requests_.push_back(WriteTarget{flow->id});
@@ -190,6 +204,10 @@ void Flows::forget(Flow& flow) {
   if (streams != streams_.end()) {
     streams->second.erase(flow.stream);
     if (streams->second.empty()) streams_.erase(streams);
+  }
+  if (flow.datagrams) {
+    const auto counted = datagram_flows_.find(flow.session);
+    if (--counted->second == 0) datagram_flows_.erase(counted);
   }
   flows_.erase(SlabHandle{flow.id.value});
 }
@@ -279,7 +297,7 @@ void Flows::expire(Instant now, Flow& flow) {
     case FlowStage::Refused:
       return abort(now, flow, FlowEnding::ResetByPeer);
     case FlowStage::Open:
-      return;
+      return flow.datagrams ? expire_idle(now, flow) : void();
   }
 }
 

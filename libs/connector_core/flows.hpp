@@ -1,4 +1,4 @@
-// All flows of a connector: from the head of a stream to bytes between stream and target socket.
+// All flows of a connector: from the head of a stream to bytes, or datagrams, between session and target socket.
 //
 // Sans-IO. Backpressure runs through it in both directions: read_budget() is zero while the stream takes nothing, and
 // stream credit goes back to the client only for bytes that the target's socket took.
@@ -23,6 +23,11 @@ struct FlowLimits {
   Duration resolve_timeout = std::chrono::seconds(10);
   Duration connect_timeout = std::chrono::seconds(10);
   Duration refused_timeout = std::chrono::seconds(10);
+  std::size_t datagram_flows_per_session_max = 4096;  ///< UDP and ICMP; at it new ones are refused with RESOURCES
+  // Without traffic. The client ends a flow 15 s before (PROTOCOL.md §4.4; RFC 4787 REQ-5).
+  Duration udp_idle = std::chrono::seconds(135);
+  Duration dns_idle = std::chrono::seconds(45);
+  Duration icmp_idle = std::chrono::seconds(45);
   std::size_t reports_max = 8192;  ///< oldest dropped and counted
 };
 
@@ -33,6 +38,7 @@ struct FlowCounters {
   std::uint64_t reports_dropped = 0;
   std::uint64_t bytes_to_targets = 0;
   std::uint64_t bytes_from_targets = 0;
+  std::uint64_t datagrams_dropped = 0;  ///< of no open flow, or more than wait for one
 };
 
 /// Who decides (the sessions know the leases).
@@ -61,6 +67,7 @@ class Flows {
   void handle_opened(Instant now, session::SessionId session, session::StreamId stream);
   void handle_readable(Instant now, session::SessionId session, session::StreamId stream);
   void handle_writable(session::SessionId session, session::StreamId stream);
+  void handle_datagrams(Instant now, session::SessionId session);
   /// RESET_STREAM or STOP_SENDING by the peer.
   void handle_peer_reset(Instant now, session::SessionId session, session::StreamId stream);
   /// Both directions have ended. An open flow may still have bytes for a slow target.
@@ -74,6 +81,10 @@ class Flows {
   /// How many bytes may be read from the target now; at zero a ResumeTarget follows when it changes.
   [[nodiscard]] std::size_t read_budget(FlowId id);
   void handle_target_bytes(Instant now, FlowId id, Slice bytes);
+  /// Of UDP and ICMP flows: datagrams of `stride` bytes each.
+  void handle_target_datagrams(Instant now, FlowId id, Slice bytes, std::size_t stride);
+  /// An ICMP error about what the flow has sent.
+  void handle_target_failure(Instant now, FlowId id, wire::RefusalReason reason);
   void handle_target_finished(Instant now, FlowId id);
   void handle_target_reset(Instant now, FlowId id);
   /// Bytes for the target, in order; handle_written() drops them.
@@ -106,6 +117,14 @@ class Flows {
   void begin(Instant now, Flow& flow, ByteView head);
   void connect(Instant now, Flow& flow, std::span<const IpAddress> addresses);
   void pull(Instant now, Flow& flow);
+  // flow_datagrams.cpp
+  void begin_datagrams(Instant now, Flow& flow);
+  void open_datagrams(Instant now, Flow& flow);
+  void read_control(Instant now, Flow& flow);
+  void end_datagrams(Instant now, Flow& flow);
+  void expire_idle(Instant now, Flow& flow);
+  void pass_datagrams(Instant now, Flow& flow, session::DatagramTrain train);
+  [[nodiscard]] Duration idle_time(const Flow& flow) const;
   void discard(Flow& flow);
   void settle(Instant now, Flow& flow);
   void refuse(Instant now, Flow& flow, Refusal refusal);
@@ -129,6 +148,7 @@ class Flows {
   bool draining_ = false;
   Slab<Flow> flows_;
   std::unordered_map<session::SessionId, StreamMap> streams_;
+  std::unordered_map<session::SessionId, std::size_t> datagram_flows_;
   TimerWheel timers_;
   std::deque<Request> requests_;
   std::deque<FlowReport> reports_;

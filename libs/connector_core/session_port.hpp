@@ -22,6 +22,10 @@ class SessionPort {
   virtual void reset(session::SessionId session, session::StreamId stream, std::uint64_t code) = 0;
   [[nodiscard]] virtual Slice read(session::SessionId session, session::StreamId stream) = 0;
   [[nodiscard]] virtual bool at_end(session::SessionId session, session::StreamId stream) const = 0;
+  /// Datagrams of `stride` bytes each; false when the session takes none.
+  virtual bool send_datagrams(Instant now, session::SessionId session, session::StreamId flow, Slice bytes,
+                              std::size_t stride) = 0;
+  [[nodiscard]] virtual std::optional<session::DatagramTrain> read_datagrams(session::SessionId session) = 0;
   virtual void consume(session::SessionId session, session::StreamId stream, std::size_t bytes) = 0;
 
   // What direct paths need; a port without them has none.

@@ -154,11 +154,12 @@ TEST_F(CommandsTest, AResourceIsParsedAtTheBorder) {
 
 TEST_F(CommandsTest, OneNameOrAddressMayBypassAndNobodyHasAccessToIt) {
   const auto bypass = [](const std::string& address) {
-    return CreateResource{"out", "flat", address, {}, "", model::Routing::Bypass, 0};
+    return CreateResource{"out", "flat", address, {}, "", "", true, model::Routing::Bypass, 0};
   };
   EXPECT_EQ(kind(bypass("10.0.0.0/24")), Kind::Invalid);
   EXPECT_EQ(kind(bypass("*.home")), Kind::Invalid);
-  EXPECT_EQ(kind(CreateResource{"out", "flat", "a.home", {"b.home"}, "", model::Routing::Bypass, 0}), Kind::Invalid);
+  EXPECT_EQ(kind(CreateResource{"out", "flat", "a.home", {"b.home"}, "", "", true, model::Routing::Bypass, 0}),
+            Kind::Invalid);
   bench.run(bypass("192.168.1.9"));
   EXPECT_EQ(kind(GrantAccess{"out", "web", ""}), Kind::Invalid);
 }
@@ -167,7 +168,8 @@ TEST_F(CommandsTest, EveryClientIsToldOfWhatBypassesAndNoLeaseNamesIt) {
   FakeAgent ben = bench.enrolled_device("ben@example.org");
   bench.authenticate(ben, wire::AGENT_ROLE_CLIENT);
   EXPECT_TRUE(ben.resources.empty());
-  const auto id = bench.run(CreateResource{"out", "flat", "192.168.1.9", {}, "", model::Routing::Bypass, 0}).id;
+  const auto id =
+      bench.run(CreateResource{"out", "flat", "192.168.1.9", {}, "", "", true, model::Routing::Bypass, 0}).id;
   bench.advance(std::chrono::milliseconds(100));
   ASSERT_TRUE(ben.resources.contains(id));
   EXPECT_EQ(ben.resources.at(id).routing(), wire::ROUTING_BYPASS);
@@ -180,15 +182,15 @@ TEST_F(CommandsTest, EveryClientIsToldOfWhatBypassesAndNoLeaseNamesIt) {
 TEST_F(CommandsTest, TheSameAddressBehindTwoRemoteNetworksNeedsAnOrder) {
   bench.run(CreateRemoteNetwork{"office"});
   const auto office = [](std::uint32_t priority, const std::string& address = "192.168.1.0/24") {
-    return CreateResource{"theirs", "office", address, {}, "", model::Routing::Through, priority};
+    return CreateResource{"theirs", "office", address, {}, "", "", true, model::Routing::Through, priority};
   };
   EXPECT_EQ(kind(office(0)), Kind::Conflict);
   EXPECT_EQ(kind(office(1001)), Kind::Invalid);
   const auto made = bench.run(office(3));
   ASSERT_EQ(made.notes.size(), 1U);
   EXPECT_NE(made.notes[0].find("theirs wins"), std::string::npos) << made.notes[0];
-  EXPECT_EQ(kind(UpdateResource{"theirs", {}, {}, {}, {}, 0}), Kind::Conflict);
-  bench.run(UpdateResource{"ssh", {}, {}, {}, {}, 4});
+  EXPECT_EQ(kind(UpdateResource{"theirs", {}, {}, {}, {}, {}, {}, 0}), Kind::Conflict);
+  bench.run(UpdateResource{"ssh", {}, {}, {}, {}, {}, {}, 4});
   const auto narrower = bench.run(UpdateResource{"theirs", {}, "192.168.1.0/25", {}, {}, {}});
   ASSERT_EQ(narrower.notes.size(), 1U);
   EXPECT_NE(narrower.notes[0].find("being narrower theirs wins"), std::string::npos) << narrower.notes[0];

@@ -92,7 +92,9 @@ struct CreateResource {
   std::string remote_network;
   std::string address;
   std::vector<std::string> aliases;
-  std::string tcp_ports;                             ///< ProtocolRule::parse
+  std::string tcp_ports;  ///< ProtocolRule::parse
+  std::string udp_ports{};
+  bool allow_icmp = true;
   model::Routing routing = model::Routing::Through;  ///< for good
   std::uint32_t priority = 0;
 };
@@ -102,6 +104,8 @@ struct UpdateResource {
   std::optional<std::string> address;
   std::optional<std::vector<std::string>> aliases;
   std::optional<std::string> tcp_ports;
+  std::optional<std::string> udp_ports{};
+  std::optional<bool> allow_icmp{};
   std::optional<std::uint32_t> priority{};
 };
 struct DeleteResource {

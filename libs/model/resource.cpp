@@ -248,4 +248,9 @@ std::string ProtocolRule::text() const {
   return result;
 }
 
+std::string_view to_string(Protocol protocol) {
+  if (protocol == Protocol::Icmp) return "icmp";
+  return protocol == Protocol::Udp ? "udp" : "tcp";
+}
+
 }  // namespace postern::model

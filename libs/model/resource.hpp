@@ -85,6 +85,10 @@ struct ProtocolRule {
 /// Bypass: a destination inside a wider resource that is reached as if Postern were not there.
 enum class Routing : std::uint8_t { Through, Bypass };
 
+enum class Protocol : std::uint8_t { Tcp, Udp, Icmp };
+/// "tcp", "udp", "icmp".
+[[nodiscard]] std::string_view to_string(Protocol protocol);
+
 struct Resource {
   static constexpr std::uint32_t kPriorityMax = 1000;
 
@@ -100,6 +104,12 @@ struct Resource {
   std::uint32_t priority = 0;  ///< among equally specific ones the higher wins
 
   [[nodiscard]] bool is_bypass() const { return routing == Routing::Bypass; }
+
+  /// ICMP has no ports.
+  [[nodiscard]] bool allows(Protocol protocol, std::uint16_t port) const {
+    if (protocol == Protocol::Icmp) return allow_icmp;
+    return (protocol == Protocol::Udp ? udp : tcp).allows(port);
+  }
   auto operator<=>(const Resource&) const = default;
 };
 

@@ -148,24 +148,24 @@ std::vector<const Resource*> ResourceTable::matches(const IpAddress& address) co
   return all;
 }
 
-std::expected<const Resource*, TableRefusal> ResourceTable::check_tcp(ResourceId id, const DnsName& host,
-                                                                      std::uint16_t port) const {
+std::expected<const Resource*, TableRefusal> ResourceTable::check(ResourceId id, const DnsName& host,
+                                                                  model::Protocol protocol, std::uint16_t port) const {
   const Resource* resource = find(id);
   if (resource == nullptr) return std::unexpected(TableRefusal::UnknownResource);
   const auto literal = by_name_.find(host.text());
   const bool literally = literal != by_name_.end() && literal->second.contains(Rank(*resource));
   if (!literally && !resource->address.matches(host)) return std::unexpected(TableRefusal::AddressNotInResource);
-  if (!resource->tcp.allows(port)) return std::unexpected(TableRefusal::PortNotAllowed);
+  if (!resource->allows(protocol, port)) return std::unexpected(TableRefusal::PortNotAllowed);
   if (!literally && literal != by_name_.end()) return std::unexpected(TableRefusal::Shadowed);
   return resource;
 }
 
-std::expected<const Resource*, TableRefusal> ResourceTable::check_tcp(ResourceId id, const IpAddress& address,
-                                                                      std::uint16_t port) const {
+std::expected<const Resource*, TableRefusal> ResourceTable::check(ResourceId id, const IpAddress& address,
+                                                                  model::Protocol protocol, std::uint16_t port) const {
   const Resource* resource = find(id);
   if (resource == nullptr) return std::unexpected(TableRefusal::UnknownResource);
   if (!resource->address.matches(address)) return std::unexpected(TableRefusal::AddressNotInResource);
-  if (!resource->tcp.allows(port)) return std::unexpected(TableRefusal::PortNotAllowed);
+  if (!resource->allows(protocol, port)) return std::unexpected(TableRefusal::PortNotAllowed);
   if (!resource->address.is_literal() && names_literally(address)) return std::unexpected(TableRefusal::Shadowed);
   return resource;
 }

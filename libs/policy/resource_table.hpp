@@ -37,13 +37,19 @@ class ResourceTable {
   [[nodiscard]] std::vector<const model::Resource*> matches(const model::DnsName& name) const;
   [[nodiscard]] std::vector<const model::Resource*> matches(const IpAddress& address) const;
 
-  /// PROTOCOL.md §4.5 steps 4 and 5 for TCP. An alias counts as a name of its resource.
-  [[nodiscard]] std::expected<const model::Resource*, TableRefusal> check_tcp(model::ResourceId id,
-                                                                              const model::DnsName& host,
-                                                                              std::uint16_t port) const;
-  [[nodiscard]] std::expected<const model::Resource*, TableRefusal> check_tcp(model::ResourceId id,
-                                                                              const IpAddress& address,
-                                                                              std::uint16_t port) const;
+  /// PROTOCOL.md §4.5 steps 4 and 5. An alias counts as a name of its resource.
+  [[nodiscard]] std::expected<const model::Resource*, TableRefusal> check(model::ResourceId id,
+                                                                          const model::DnsName& host,
+                                                                          model::Protocol protocol,
+                                                                          std::uint16_t port) const;
+  [[nodiscard]] std::expected<const model::Resource*, TableRefusal> check(model::ResourceId id,
+                                                                          const IpAddress& address,
+                                                                          model::Protocol protocol,
+                                                                          std::uint16_t port) const;
+  [[nodiscard]] std::expected<const model::Resource*, TableRefusal> check_tcp(model::ResourceId id, const auto& host,
+                                                                              std::uint16_t port) const {
+    return check(id, host, model::Protocol::Tcp, port);
+  }
   /// True when some resource names this very address as a single IP.
   [[nodiscard]] bool names_literally(const IpAddress& address) const;
 

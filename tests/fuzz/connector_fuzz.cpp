@@ -22,6 +22,7 @@ namespace ct = postern::connector::testing;
 struct Target {
   std::optional<SocketAddress> connecting{};
   bool connected = false;
+  bool datagrams = false;
   bool gone = false;       ///< closed, given up, or never to be
   std::uint64_t read = 0;  ///< bytes that the target got
 };
@@ -61,7 +62,11 @@ class World {
         return target(choices);
       case 11:
         return with_stream(choices, [&](auto id, auto stream) {
-          bench_.port.streams[{id, stream}].writable = choices.u16();
+          const std::uint16_t size = choices.u16();
+          bench_.port.streams[{id, stream}].writable = size;
+          // Datagrams for the same stream, whatever it is.
+          bench_.port.arrived[id].push_back({stream, bench_.pool.copy(Bytes(size % 500, 3)), 1U + size % 90});
+          bench_.event(session::DatagramsReadable{id});
           bench_.event(session::StreamWritable{id, stream});
         });
       case 12:
@@ -125,6 +130,8 @@ class World {
     if ((how & 2) != 0) {
       *message.add_resources() =
           ct::Bench::resource(1 + choices.below(6), std::string(as_text(choices.take(choices.u8()))));
+      message.mutable_resources(0)->set_allow_icmp((how & 16) != 0);
+      if ((how & 32) != 0) message.mutable_resources(0)->mutable_udp()->set_policy(wire::PORT_POLICY_ALLOW_ALL);
     }
     if ((how & 4) != 0) {
       auto* revocation = message.add_revocations();
@@ -153,8 +160,28 @@ class World {
     if (how < 32) return bench_.send(id, stream, choices.block());
     constexpr std::array kTargets = {"gitea.home", "git.internal",    "192.168.1.20", "192.168.1.9", "nas.lab",
                                      "127.0.0.1",  "169.254.169.254", "10.0.0.1",     "::1",         "other.example"};
+    if (how >= 192) return bench_.send(id, stream, datagram_head(how, choices));
     bench_.send(id, stream,
                 ct::Bench::head(1 + how % 5U, kTargets[choices.below(kTargets.size())], choices.u16() % 5000));
+  }
+  static Bytes datagram_head(std::uint8_t how, Choices& choices) {
+    wire::FlowHead message;
+    const std::string address{"\xc0\xa8\x01", 3};
+    if (how % 2 == 0) {
+      message.mutable_open_icmp()->set_resource_id(1 + how % 5U);
+      message.mutable_open_icmp()->set_ip(address + static_cast<char>(choices.u8()));
+    } else {
+      message.mutable_open_udp()->set_resource_id(1 + how % 5U);
+      message.mutable_open_udp()->set_ip(address + static_cast<char>(choices.u8()));
+      message.mutable_open_udp()->set_port(choices.u16());
+    }
+    return wire::frame_message(as_bytes(message.SerializeAsString()));
+  }
+  void datagram_target(FlowId flow, Choices& choices) {
+    Flows& flows = bench_.core.flows();
+    const std::uint16_t size = choices.u16();
+    if (size % 5 == 0) return flows.handle_target_failure(bench_.now, flow, wire::REFUSAL_HOST_UNREACHABLE);
+    flows.handle_target_datagrams(bench_.now, flow, bench_.pool.copy(Bytes(size % 3000, 7)), 1U + size % 100);
   }
   void target(Choices& choices) {
     if (targets_.empty()) return;
@@ -162,6 +189,10 @@ class World {
     const FlowId flow = at->first;
     Flows& flows = bench_.core.flows();
     if (at->second.gone) return;
+    if (at->second.datagrams && at->second.connected) {
+      datagram_target(flow, choices);
+      return drain();
+    }
     switch (choices.below(8)) {
       case 0:
         if (!at->second.connecting) break;
@@ -234,6 +265,19 @@ class World {
     Target& target = targets_[wanted.flow];
     FUZZ_CHECK(!target.connected && !target.connecting && !target.gone);
     target.connecting = wanted.addresses.front();
+  }
+  void handle(const OpenDatagrams& wanted) {
+    FUZZ_CHECK(!wanted.addresses.empty() && wanted.protocol != model::Protocol::Tcp);
+    for (const SocketAddress& address : wanted.addresses) {
+      FUZZ_CHECK((address.port == 0) == (wanted.protocol == model::Protocol::Icmp) && wire_is_allowed(address.ip));
+    }
+    Target& target = targets_[wanted.flow];
+    FUZZ_CHECK(!target.connected && !target.connecting && !target.gone);
+    target.connecting = wanted.addresses.front();
+    target.datagrams = true;
+  }
+  void handle(const SendDatagrams& wanted) {
+    FUZZ_CHECK(wanted.stride > 0 && targets_.at(wanted.flow).connected && !targets_.at(wanted.flow).gone);
   }
   static bool wire_is_allowed(const IpAddress& address) {
     return address != IpAddress() && address.to_string() != "::";

@@ -23,6 +23,7 @@ from pathlib import Path
 from .paths import LAB
 
 WANTED = (
+    "bind9-dnsutils",
     "busybox-static",
     "curl",
     "dbus-daemon",

@@ -111,9 +111,19 @@ class Postern:
         for resource in ("web", "shell", "database"):
             self.grant(resource)
 
-    def add_resource(self, name: str, address: str, aliases: tuple[str, ...] = (), tcp: str = "") -> None:
+    def add_resource(
+        self,
+        name: str,
+        address: str,
+        aliases: tuple[str, ...] = (),
+        tcp: str = "",
+        udp: str = "",
+        ping: bool = True,
+    ) -> None:
         options = [item for alias in aliases for item in ("--alias", alias)]
         options += ["--tcp", tcp] if tcp else []
+        options += ["--udp", udp] if udp else []
+        options += [] if ping else ["--no-ping"]
         self.admin("resource", "add", name, "--remote-network", REMOTE_NETWORK, "--address", address, *options)
 
     def grant(self, resource: str) -> None:

@@ -74,6 +74,8 @@ struct Parts {
   std::optional<std::string> address;
   std::optional<std::vector<std::string>> aliases;
   std::optional<std::string> tcp_ports;
+  std::optional<std::string> udp_ports;
+  std::optional<bool> allow_icmp;
   std::optional<std::uint32_t> priority;
 };
 
@@ -138,6 +140,12 @@ std::expected<void, CommandError> set_parts(const ModelState& model, const Parts
     if (!rule) return std::unexpected(rule.error());
     resource.tcp = std::move(*rule);
   }
+  if (parts.udp_ports) {
+    auto rule = parse_ports(*parts.udp_ports);
+    if (!rule) return std::unexpected(rule.error());
+    resource.udp = std::move(*rule);
+  }
+  if (parts.allow_icmp) resource.allow_icmp = *parts.allow_icmp;
   if (parts.priority) {
     if (*parts.priority > model::Resource::kPriorityMax) {
       return refuse(CommandError::Kind::Invalid, "a priority is a number from 0 to 1000");
@@ -183,7 +191,8 @@ PlanResult plan_command(Plan& plan, const CreateResource& command) {
   model::Resource resource;
   resource.remote_network = (*remote_network)->id;
   resource.routing = command.routing;
-  const Parts parts{command.name, command.address, command.aliases, command.tcp_ports, command.priority};
+  const Parts parts{command.name,      command.address,    command.aliases, command.tcp_ports,
+                    command.udp_ports, command.allow_icmp, command.priority};
   if (const auto set = set_parts(model, parts, resource); !set) return std::unexpected(set.error());
   resource.id = model::ResourceId(plan.draw_id());
   plan.raise_policy_version();
@@ -197,7 +206,8 @@ PlanResult plan_command(Plan& plan, const UpdateResource& command) {
   const auto found = find_resource(model, command.resource);
   if (!found) return std::unexpected(found.error());
   model::Resource resource = **found;
-  const Parts parts{command.name, command.address, command.aliases, command.tcp_ports, command.priority};
+  const Parts parts{command.name,      command.address,    command.aliases, command.tcp_ports,
+                    command.udp_ports, command.allow_icmp, command.priority};
   if (const auto set = set_parts(model, parts, resource); !set) return std::unexpected(set.error());
   if (resource == **found) return plan.finish(resource.id.value);
   plan.raise_policy_version();

@@ -45,16 +45,6 @@ UdpError error_of(int code, const SocketAddress& address) {
   return {kind, "cannot use UDP " + address.to_string() + ": " + std::generic_category().message(code)};
 }
 
-/// Linux 7.0-rc1 to 7.1.4 mangles trains of equal-length datagrams (facts/performance.md §2).
-bool kernel_mangles_trains() {
-  utsname name{};
-  unsigned major = 0;
-  unsigned minor = 0;
-  unsigned patch = 0;
-  if (uname(&name) != 0 || std::sscanf(name.release, "%u.%u.%u", &major, &minor, &patch) < 2) return false;
-  return major == 7 && (minor == 0 || (minor == 1 && patch <= 4));
-}
-
 bool is_unspecified(const IpAddress& ip) {
   const ByteView bytes = ip.bytes();
   return std::all_of(bytes.begin(), bytes.end(), [](std::uint8_t byte) { return byte == 0; });
@@ -103,6 +93,15 @@ void read_control(msghdr& message, UdpReceived& received) {
 }
 
 }  // namespace
+
+bool kernel_mangles_trains() {
+  utsname name{};
+  unsigned major = 0;
+  unsigned minor = 0;
+  unsigned patch = 0;
+  if (uname(&name) != 0 || std::sscanf(name.release, "%u.%u.%u", &major, &minor, &patch) < 2) return false;
+  return major == 7 && (minor == 0 || (minor == 1 && patch <= 4));
+}
 
 std::expected<UdpSocket, UdpError> UdpSocket::open(const SocketAddress& address, const UdpOptions& options) {
   const bool any = is_unspecified(address.ip);

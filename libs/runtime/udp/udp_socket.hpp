@@ -17,6 +17,9 @@
 
 namespace postern::runtime {
 
+/// Linux 7.0-rc1 to 7.1.4 mangles trains of equal-length datagrams (facts/performance.md §2): none are sent there.
+[[nodiscard]] bool kernel_mangles_trains();
+
 struct UdpOptions {
   /// Wanted kernel buffers. With CAP_NET_ADMIN they are forced, else the kernel cuts them at net.core.{r,w}mem_max.
   int receive_buffer = 8 << 20;

@@ -82,7 +82,8 @@ std::vector<Row> detail_rows(const json& explanation) {
   if (!resource.is_object()) return rows;
   rows.push_back({"resource", text_field(resource, "name") + ", by " + text_field(resource, "matched_by")});
   const std::string lease = local_time(field(explanation, "lease_expires_at"));
-  rows.push_back({"rule", "TCP ports: " + text_field(resource, "tcp") +
+  rows.push_back({"rule", "TCP ports: " + text_field(resource, "tcp") + "; UDP ports: " + text_field(resource, "udp") +
+                              (flag_field(resource, "icmp") ? "; ping" : "; no ping") +
                               (lease.empty() ? "; no lease" : "; leased until " + lease)});
   rows.push_back({"network", text_field(resource, "remote_network")});
   add_instances(rows, explanation);

@@ -54,10 +54,12 @@ std::string dns_line(const json& dns) {
 }  // namespace
 
 std::string resources_text(const json& status) {
-  std::vector<Row> rows = {{"RESOURCE", "ADDRESS", "ALIAS", "TCP PORTS", "REMOTE NETWORK", "STATE"}};
+  std::vector<Row> rows = {
+      {"RESOURCE", "ADDRESS", "ALIAS", "TCP PORTS", "UDP PORTS", "PING", "REMOTE NETWORK", "STATE"}};
   for (const json& resource : field(status, "resources")) {
     rows.push_back({text_field(resource, "name"), text_field(resource, "address"), joined(field(resource, "aliases")),
-                    text_field(resource, "tcp"), text_field(resource, "remote_network"),
+                    text_field(resource, "tcp"), text_field(resource, "udp"),
+                    flag_field(resource, "icmp") ? "yes" : "no", text_field(resource, "remote_network"),
                     flag_field(resource, "reachable") ? "reachable" : "no connector"});
   }
   return rows.size() == 1 ? "  none\n" : table(std::move(rows));

@@ -77,6 +77,7 @@ std::expected<std::unique_ptr<Engine>, Problem> Engine::start(EngineConfig confi
   if (!udp) udp = runtime::UdpSocket::open({*IpAddress::parse("0.0.0.0"), 0}, {});
   if (!udp) return std::unexpected(Problem{config::ExitCode::Failure, udp.error().text});
   ClientConfig client = client_config(config, *network, tun && tun->has_ipv6());
+  client.joins_datagrams = tun && tun->device().has_udp_segmentation();
   std::unique_ptr<Engine> engine(new Engine(std::move(config), parts, std::move(ended), std::move(*routing),
                                             std::move(tun), std::move(*udp), std::move(client)));
   if (saved) engine->client_.addresses().restore(saved->names);

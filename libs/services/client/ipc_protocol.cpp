@@ -33,6 +33,8 @@ json resources_json(const ClientStatus& status) {
                    {"aliases", resource.aliases},
                    {"remote_network", resource.remote_network},
                    {"tcp", resource.tcp_ports},
+                   {"udp", resource.udp_ports},
+                   {"icmp", resource.allows_icmp},
                    {"reachable", resource.reachable}});
   }
   return all;
@@ -73,6 +75,8 @@ json resource_json(const ExplainedResource& resource) {
           {"matched_by", resource.matched_by},
           {"remote_network", resource.remote_network},
           {"tcp", resource.tcp_ports},
+          {"udp", resource.udp_ports},
+          {"icmp", resource.allows_icmp},
           {"why_not", resource.why_not}};
 }
 

@@ -37,8 +37,8 @@ ClientStatus example() {
   status.dns.manager = "systemd-resolved";
   status.dns.state = "installed";
   status.dns.routes_by_domain = true;
-  status.resources = {{1, "web", "nginx.home.lan", {"web.internal"}, "home", "80,443", true},
-                      {2, "lan", "192.168.1.0/24", {}, "home", "all", false}};
+  status.resources = {{1, "web", "nginx.home.lan", {"web.internal"}, "home", "80,443", "53", false, true},
+                      {2, "lan", "192.168.1.0/24", {}, "home", "all", "all", true, false}};
   status.sessions = {{"attic", 3, "home", "ready", "relay", "203.0.113.10:443", 15ms, 2, 100, 200, 0, ""}};
   status.drops = {{"flow_no_resource", 4}};
   return status;
@@ -58,9 +58,9 @@ TEST(CliText, ShowsNetworkAccountResourcesSessionsAndPaths) {
             "Relay: 203.0.113.10:443, bound, 12.0 ms\n"
             "DNS: by systemd-resolved, names of resources only\n"
             "Resources:\n"
-            "  RESOURCE  ADDRESS         ALIAS         TCP PORTS  REMOTE NETWORK  STATE\n"
-            "  web       nginx.home.lan  web.internal  80,443     home            reachable\n"
-            "  lan       192.168.1.0/24                all        home            no connector\n"
+            "  RESOURCE  ADDRESS         ALIAS         TCP PORTS  UDP PORTS  PING  REMOTE NETWORK  STATE\n"
+            "  web       nginx.home.lan  web.internal  80,443     53         no    home            reachable\n"
+            "  lan       192.168.1.0/24                all        all        yes   home            no connector\n"
             "Sessions:\n"
             "  attic  ready  relay 203.0.113.10:443  15.0 ms  2 flows\n"
             "Dropped or refused:\n"

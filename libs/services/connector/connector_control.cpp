@@ -187,6 +187,11 @@ void ConnectorService::send_heartbeat(Instant now) {
 // ------------------------------------------------------------------------------------------------------
 
 void ConnectorService::tell(Instant now) {
+  if (datagrams_.is_ping_forbidden() && !std::exchange(ping_forbidden_told_, true)) {
+    log_.warn(
+        "This host does not let the connector send ICMP echo requests, so pings to resources are refused: "
+        "set the sysctl net.ipv4.ping_group_range to include the connector's group, for example \"0 2147483647\"");
+  }
   while (const auto report = core_.flows().poll_report()) {
     if (const auto record = to_flow_record(*report); record && control_up_) {
       wire::AgentMessage message;

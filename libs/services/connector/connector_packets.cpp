@@ -82,11 +82,17 @@ void ConnectorService::handle_request(Instant now, const Request& request) {
   std::visit(Overloaded{
                  [&](const ResolveName& r) { resolve(r); },
                  [&](const ConnectTcp& r) { targets_.connect(now, r); },
+                 [&](const OpenDatagrams& r) { datagrams_.open(now, r); },
+                 [&](const SendDatagrams& r) { datagrams_.send(r); },
                  [&](const WriteTarget& r) { targets_.write(now, r.flow); },
                  [&](const ResumeTarget& r) { targets_.resume(r.flow); },
                  [&](const FinishTarget& r) { targets_.finish(r.flow); },
-                 [&](const CloseTarget& r) { targets_.close(r.flow); },
-                 [&](const AbortTarget& r) { targets_.abort(r.flow); },
+                 [&](const CloseTarget& r) {
+                   if (!datagrams_.close(r.flow)) targets_.close(r.flow);
+                 },
+                 [&](const AbortTarget& r) {
+                   if (!datagrams_.close(r.flow)) targets_.abort(r.flow);
+                 },
              },
              request);
 }

@@ -42,6 +42,7 @@ ConnectorService::ConnectorService(runtime::EventLoop& loop, runtime::Logger& lo
       pool_(kPoolMax),
       core_(core_config(software_), port_, pool_),
       targets_(loop_, core_.flows(), pool_),
+      datagrams_(loop_, core_.flows(), pool_),
       resolver_(loop_, {settings_.dns}),
       relays_(random_, {.send = [this](const SocketAddress& to,
                                        ByteView datagram) { (void)udp_->send(to, datagram, datagram.size(), 0); },
@@ -138,7 +139,15 @@ std::string ConnectorService::metrics() const {
   std::uint64_t dropped = dropped_datagrams_ + udp.dropped_queue_full + udp.truncated;
   if (endpoint_) {
     for (const std::uint64_t count : endpoint_->drops()) dropped += count;
+    const session::DatagramCounters& queues = endpoint_->datagram_counters();
+    dropped += queues.dropped_queue + queues.dropped_unread + queues.dropped_memory + queues.dropped_malformed +
+               queues.dropped_partial;
   }
+  const DatagramSockets::Counters& datagrams = datagrams_.counters();
+  add("postern_connector_datagrams_to_targets_total", "counter", "", datagrams.sent);
+  add("postern_connector_datagrams_from_targets_total", "counter", "", datagrams.received);
+  add("postern_connector_ping_forbidden", "gauge", "", datagrams_.is_ping_forbidden() ? 1 : 0);
+  dropped += datagrams.not_sent + flows.datagrams_dropped;
   add("postern_connector_datagrams_dropped_total", "counter", "", dropped);
   return text;
 }
@@ -249,6 +258,7 @@ void ConnectorService::end_turn(Instant now) {
   targets_.handle_timeout(now);
   pump(now);
   targets_.read_ready(now);
+  datagrams_.read_ready(now);
   pump(now);
   transmit(now);
   tell(now);
@@ -265,6 +275,7 @@ std::optional<Instant> ConnectorService::next_timeout() const {
   consider(core_.next_timeout());
   consider(relays_.next_timeout());
   consider(targets_.next_timeout());
+  consider(datagrams_.next_timeout());
   if (endpoint_) {
     auto at = endpoint_->next_timeout();
     // While the kernel takes no packet there is no use in waking up to send one; EPOLLOUT does.

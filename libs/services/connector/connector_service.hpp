@@ -21,6 +21,7 @@
 #include "runtime/os/random.hpp"
 #include "runtime/udp/network_monitor.hpp"
 #include "runtime/udp/udp_socket.hpp"
+#include "services/connector/datagram_sockets.hpp"
 #include "services/connector/flow_log.hpp"
 #include "services/connector/health.hpp"
 #include "services/connector/settings.hpp"
@@ -107,6 +108,7 @@ class ConnectorService final : private runtime::TurnParticipant {
   std::unique_ptr<session::Endpoint> endpoint_;
   RouteId route_;
   TargetSockets targets_;
+  DatagramSockets datagrams_;
   runtime::Resolver resolver_;
   RelayBindings relays_;
   std::unique_ptr<runtime::ControlClient> control_;
@@ -123,6 +125,7 @@ class ConnectorService final : private runtime::TurnParticipant {
   bool ever_welcomed_ = false;
   std::string last_problem_ = "starting";
   std::string network_announced_;
+  bool ping_forbidden_told_ = false;
   bool packets_waiting_ = false;         ///< the socket was not emptied in this turn
   bool packets_to_send_ = false;         ///< the endpoint was not emptied in this turn
   std::uint64_t dropped_datagrams_ = 0;  ///< neither STUN nor QUIC, or from nobody we know

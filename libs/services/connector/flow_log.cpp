@@ -13,7 +13,10 @@ std::int64_t in_ms(Duration duration) {
 
 /// "192.168.1.20:80" where it was connected, else what was asked for.
 std::string target_text(const FlowReport& report) {
-  return report.connected.port != 0 ? report.connected.to_string() : report.target.to_string();
+  if (report.kind == FlowReport::Kind::Refused) return report.target.to_string();
+  Target connected = report.target;
+  connected.host = report.connected.ip;
+  return connected.to_string();
 }
 
 json resource_of(const FlowReport& report, const policy::ResourceTable& table) {
@@ -51,10 +54,11 @@ std::string error_message(const FlowReport& report) {
 json connection_of(const FlowReport& report, const AnalyticsContext& context) {
   json connection = {{"id", context.process + "-" + std::to_string(report.flow.value)},
                      {"resource_port", report.connected.port != 0 ? report.connected.port : report.target.port},
-                     {"protocol", "tcp"},
+                     {"protocol", std::string(model::to_string(report.target.protocol))},
                      {"tunnel_path", report.is_direct ? "direct" : "relayed"},
                      {"tunnel_proto", "quic/udp"}};
-  if (report.connected.port != 0) connection["resource_ip"] = report.connected.ip.to_string();
+  const bool is_echo = report.target.protocol == model::Protocol::Icmp && report.kind != FlowReport::Kind::Refused;
+  if (report.connected.port != 0 || is_echo) connection["resource_ip"] = report.connected.ip.to_string();
   if (report.kind == FlowReport::Kind::Refused) connection["error_message"] = error_message(report);
   if (report.lease) {
     const std::int64_t age = to_unix_seconds(report.at) - report.lease->issued_at;

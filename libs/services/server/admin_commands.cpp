@@ -26,14 +26,16 @@ CommandResultOr edge_command(const AdminRequest& request) {
 }
 
 CommandResultOr create_resource(const AdminRequest& request) {
-  if (request.has("bypass") && request.has("tcp")) {
-    return usage("what bypasses Postern has no ports: give either --bypass or --tcp");
+  if (request.has("bypass") && (request.has("tcp") || request.has("udp") || request.has("no-ping"))) {
+    return usage("what bypasses Postern has no ports: give either --bypass or --tcp, --udp and --no-ping");
   }
   return CreateResource{request.argument(0),
                         request.option("remote-network"),
                         request.option("address"),
                         request.list("alias"),
                         request.option("tcp"),
+                        request.option("udp"),
+                        !request.has("no-ping"),
                         request.has("bypass") ? model::Routing::Bypass : model::Routing::Through,
                         static_cast<std::uint32_t>(number_option(request, "priority", 0))};
 }
@@ -46,9 +48,15 @@ CommandResultOr update_resource(const AdminRequest& request) {
   if (request.has("alias") && request.has("no-alias")) return usage("give either --alias or --no-alias");
   if (request.has("alias") || request.has("no-alias")) update.aliases = request.list("alias");
   if (request.has("tcp")) update.tcp_ports = request.option("tcp");
+  if (request.has("udp")) update.udp_ports = request.option("udp");
+  if (request.has("ping") && request.has("no-ping")) return usage("give either --ping or --no-ping");
+  if (request.has("ping") || request.has("no-ping")) update.allow_icmp = request.has("ping");
   if (request.has("priority")) update.priority = static_cast<std::uint32_t>(number_option(request, "priority", 0));
-  if (!update.name && !update.address && !update.aliases && !update.tcp_ports && !update.priority) {
-    return usage("nothing to change: give --name, --address, --alias, --no-alias, --tcp or --priority");
+  const bool has_rules = update.tcp_ports || update.udp_ports || update.allow_icmp || update.priority;
+  if (!update.name && !update.address && !update.aliases && !has_rules) {
+    return usage(
+        "nothing to change: give --name, --address, --alias, --no-alias, --tcp, --udp, --ping, --no-ping or "
+        "--priority");
   }
   return update;
 }

@@ -85,20 +85,25 @@ AdminResult remote_networks(const AdminContext& context, const AdminRequest&) {
 AdminResult resources(const AdminContext& context, const AdminRequest&) {
   const Names names(context.host.controller());
   json list = json::array();
-  Rows rows{{"RESOURCE", "ADDRESS", "ALIASES", "TCP", "PRIORITY", "REMOTE NETWORK", "ID"}};
+  Rows rows{{"RESOURCE", "ADDRESS", "ALIASES", "TCP", "UDP", "PING", "PRIORITY", "REMOTE NETWORK", "ID"}};
   for (const auto& resource : context.host.controller().resources()) {
     std::vector<std::string> aliases;
     for (const auto& alias : resource.aliases) aliases.push_back(alias.text());
-    const std::string ports = resource.is_bypass() ? "bypass" : resource.tcp.text();
+    const auto shown = [&resource](std::string text) {
+      return resource.is_bypass() ? std::string("bypass") : text.empty() ? std::string("*") : text;
+    };
     list.push_back({{"id", std::to_string(resource.id.value)},
                     {"name", resource.name},
                     {"address", resource.address.text()},
                     {"aliases", aliases},
                     {"tcp", resource.tcp.text()},
+                    {"udp", resource.udp.text()},
+                    {"icmp", resource.allow_icmp},
                     {"bypass", resource.is_bypass()},
                     {"priority", resource.priority},
                     {"remote_network", names.of(resource.remote_network)}});
-    rows.push_back({resource.name, resource.address.text(), comma_separated(aliases), ports.empty() ? "*" : ports,
+    rows.push_back({resource.name, resource.address.text(), comma_separated(aliases), shown(resource.tcp.text()),
+                    shown(resource.udp.text()), shown(resource.allow_icmp ? "yes" : "no"),
                     std::to_string(resource.priority), names.of(resource.remote_network),
                     std::to_string(resource.id.value)});
   }

@@ -52,6 +52,10 @@ const Option kPriority{.name = "priority",
                        .value_name = "N",
                        .minimum = 0,
                        .maximum = 1000};
+const Option kUdp{.name = "udp",
+                  .sentence = "UDP ports that may be reached: 53,5000-6000 or none; without it, all.",
+                  .value_name = "PORTS"};
+const Option kNoPing{.name = "no-ping", .sentence = "Refuses ICMP echo requests.", .kind = ValueKind::Switch};
 const Option kForGroup{.name = "group", .sentence = "Who: the members of this group.", .value_name = "GROUP"};
 const Option kForUser{.name = "user", .sentence = "Who: this user.", .value_name = "EMAIL"};
 
@@ -172,6 +176,8 @@ std::vector<Command> resource_verbs() {
                        address_option(true),
                        kAlias,
                        kTcp,
+                       kUdp,
+                       kNoPing,
                        kPriority,
                        {.name = "bypass",
                         .sentence = "One name or IP address inside a wider resource that is reached without Postern.",
@@ -185,6 +191,9 @@ std::vector<Command> resource_verbs() {
                        kAlias,
                        {.name = "no-alias", .sentence = "Takes all aliases away.", .kind = ValueKind::Switch},
                        {.name = "tcp", .sentence = "TCP ports that may be reached; * for all.", .value_name = "PORTS"},
+                       {.name = "udp", .sentence = "UDP ports that may be reached; * for all.", .value_name = "PORTS"},
+                       {.name = "ping", .sentence = "Allows ICMP echo requests.", .kind = ValueKind::Switch},
+                       kNoPing,
                        kPriority},
            .arguments = {kResource}},
           {.name = "resource delete", .sentence = "Deletes a resource.", .arguments = {kResource}}};
