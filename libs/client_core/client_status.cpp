@@ -170,7 +170,14 @@ FlowList Client::flows(Instant now, std::size_t living_max) const {
   FlowList list;
   if (!plane_) return list;
   list.flows = plane_->flows.list(now, living_max);
-  list.living = plane_->flows.size();
+  list.living = plane_->flows.size() + plane_->datagrams.size();
+  const auto ended = std::ranges::find_if(list.flows, [](const FlowInfo& flow) { return flow.ended_ago.has_value(); });
+  std::vector<FlowInfo> living = plane_->datagrams.list(now, living_max);
+  living.insert(living.end(), std::move_iterator(list.flows.begin()), std::move_iterator(ended));
+  std::ranges::stable_sort(living, {}, &FlowInfo::age);
+  living.resize(std::min(living.size(), living_max));
+  list.flows.erase(list.flows.begin(), ended);
+  list.flows.insert(list.flows.begin(), std::move_iterator(living.begin()), std::move_iterator(living.end()));
   for (FlowInfo& flow : list.flows) {
     const model::Resource* resource = directory_.table().find(flow.resource);
     if (resource != nullptr) flow.resource_name = resource->name;

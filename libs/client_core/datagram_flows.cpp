@@ -53,6 +53,7 @@ void DatagramFlows::handle_packets(Instant now, WallTime wall, DatagramsOut pack
   }
   Flow* flow = *started;
   flow->active = now;
+  flow->bytes_up += packets.payload.size();
   flow->last_size = size;
   flow->last_sequence = sequence_of(packets);
   flows_.splice(flows_.end(), flows_, by_id_.at(flow->id));
@@ -283,6 +284,8 @@ bool DatagramFlows::handle_reply(Instant now, Flow& flow, const DatagramReply& r
   }
   if (flow.stage == Stage::Open) return true;
   flow.stage = Stage::Open;
+  flow.connected = verdict.connected;
+  flow.connect_time = verdict.connect_time;
   flow.backlog.clear();
   flow.tried = {};
   ++opened_;
@@ -299,6 +302,7 @@ void DatagramFlows::read_datagrams(Instant now, session::SessionId session) {
       continue;
     }
     flow->active = now;
+    flow->bytes_down += train->bytes.size();
     flows_.splice(flows_.end(), flows_, by_id_.at(flow->id));
     incoming_.push_back({flow->tuple, std::move(train->bytes), train->stride});
   }

@@ -103,6 +103,8 @@ class DatagramFlows {
   [[nodiscard]] std::optional<Bytes> poll_error();
 
   [[nodiscard]] std::size_t size() const { return flows_.size(); }
+  /// Those that were active last, at most `max`. Ended ones are not remembered: a resolver makes hundreds a minute.
+  [[nodiscard]] std::vector<FlowInfo> list(Instant now, std::size_t max) const;
   [[nodiscard]] std::size_t opened() const { return opened_; }
   [[nodiscard]] std::uint64_t dropped() const { return dropped_; }
   [[nodiscard]] const std::array<std::uint64_t, static_cast<std::size_t>(FlowRefusal::kCount)>& refusals() const {
@@ -125,6 +127,10 @@ class DatagramFlows {
     session::DatagramBacklog backlog;  ///< until it is open
     Instant since;
     Instant active;
+    IpAddress connected;
+    Duration connect_time{};
+    std::uint64_t bytes_up = 0;
+    std::uint64_t bytes_down = 0;
     std::size_t last_size = 0;        ///< of the payload sent last, for errors about it
     std::uint16_t last_sequence = 0;  ///< the same, of an echo
     TimerId timer;
@@ -133,6 +139,7 @@ class DatagramFlows {
   };
   using List = std::list<Flow>;
 
+  [[nodiscard]] FlowInfo describe(Instant now, const Flow& flow) const;
   [[nodiscard]] Flow* find(FlowKey id);
   [[nodiscard]] Flow* find(session::SessionId session, session::StreamId stream);
   [[nodiscard]] std::expected<Flow*, FlowRefusal> start(Instant now, WallTime wall, const DatagramTuple& tuple);

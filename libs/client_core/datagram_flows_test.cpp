@@ -69,6 +69,29 @@ struct DatagramFlowsTest : testing::Test {
   ConnectorSide& connector = world.add_connector();
 };
 
+TEST_F(DatagramFlowsTest, LivingFlowsAreListedWithWhatTheyDid) {
+  send("question");
+  Bytes ping(64);
+  ping.resize(wire::build_echo(ping, {kApp.ip, kTarget, false, 77, 5}, as_bytes("abcdefgh")));
+  send_packet(ping);
+  ASSERT_TRUE(await_udp(1));
+  ASSERT_TRUE(await_icmp(1));
+  const FlowList list = world.client->flows(world.now, 10);
+  EXPECT_EQ(list.living, 2U);
+  ASSERT_EQ(list.flows.size(), 2U);
+  const auto udp = std::ranges::find(list.flows, model::Protocol::Udp, &FlowInfo::protocol);
+  ASSERT_NE(udp, list.flows.end());
+  EXPECT_EQ(udp->destination, "192.168.1.20:7000/udp");
+  EXPECT_EQ(udp->state, "open");
+  EXPECT_EQ(udp->path, "relay");
+  EXPECT_EQ(udp->bytes_up, 8U);
+  EXPECT_EQ(udp->bytes_down, 8U);
+  const auto icmp = std::ranges::find(list.flows, model::Protocol::Icmp, &FlowInfo::protocol);
+  ASSERT_NE(icmp, list.flows.end());
+  EXPECT_EQ(icmp->destination, "192.168.1.20/icmp");
+  EXPECT_EQ(world.client->flows(world.now, 1).flows.size(), 1U);
+}
+
 TEST_F(DatagramFlowsTest, AUdpPacketOpensAFlowAndTheAnswerComesFromWhereItWent) {
   send("question");
   ASSERT_TRUE(await_udp(1));

@@ -17,6 +17,7 @@
 #include "base/ip.hpp"
 #include "base/time.hpp"
 #include "model/ids.hpp"
+#include "model/resource.hpp"
 
 namespace postern::client {
 
@@ -78,22 +79,23 @@ class FlowMeter {
 
 /// A flow as people see it.
 struct FlowInfo {
-  std::uint64_t id = 0;
+  std::uint64_t id = 0;  ///< of flows of TCP, or of UDP and ICMP
+  model::Protocol protocol = model::Protocol::Tcp;
   model::ResourceId resource;
   std::string resource_name;  ///< empty when it is gone
-  std::string destination;  ///< "db.home.lan:5432"
-  std::string connected;    ///< the address behind it; empty before the flow is open
-  std::string state;        ///< "waiting", "opening", "open"; of ended flows how: "closed", "reset", a FlowRefusal
+  std::string destination;    ///< "db.home.lan:5432", "db.home.lan:53/udp", "db.home.lan/icmp"
+  std::string connected;      ///< the address behind it; empty before the flow is open
+  std::string state;          ///< "waiting", "opening", "open"; of ended flows how: "closed", "reset", a FlowRefusal
   std::string connector;
-  std::string path;         ///< "relay" or "direct"; empty while there is no session
-  std::string transport;    ///< "udp"
+  std::string path;       ///< "relay" or "direct"; empty while there is no session
+  std::string transport;  ///< "udp"
   std::optional<Duration> round_trip;
   std::optional<Duration> connect_time;
   std::optional<Duration> open_time;
   std::optional<Duration> first_byte_time;
   std::uint64_t bytes_up = 0;
   std::uint64_t bytes_down = 0;
-  Duration age{};             ///< since its start; of ended flows how long it lasted
+  Duration age{};  ///< since its start; of ended flows how long it lasted
   std::optional<Duration> ended_ago;
   Stalls stalls{};
 };

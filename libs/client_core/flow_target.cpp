@@ -33,6 +33,19 @@ FlowVerdict verdict_for(wire::RefusalReason reason) {
   }
 }
 
+/// Nothing for what is neither.
+std::optional<FlowVerdict> verdict_of(const wire::FlowReply& reply) {
+  if (reply.has_opened()) {
+    FlowVerdict opened;
+    opened.opened = true;
+    opened.connected = IpAddress::from_bytes(as_bytes(reply.opened().address())).value_or(IpAddress());
+    opened.connect_time = std::chrono::microseconds(reply.opened().connect_us());
+    return opened;
+  }
+  if (reply.has_refused()) return verdict_for(reply.refused().reason());
+  return std::nullopt;
+}
+
 std::expected<FlowTarget, FlowRefusal> target_of(WallTime wall, const Directory& directory, const Destination& to) {
   const Decision decision = decide(wall, directory, to);
   if (decision.refusal) return std::unexpected(*decision.refusal);
@@ -138,24 +151,16 @@ std::expected<FlowTarget, FlowRefusal> find_target(Instant now, WallTime wall, c
 std::optional<FlowVerdict> parse_flow_reply(ByteView message) {
   wire::FlowReply reply;
   if (!reply.ParseFromArray(message.data(), static_cast<int>(message.size()))) return std::nullopt;
-  if (reply.has_opened()) {
-    FlowVerdict opened;
-    opened.opened = true;
-    opened.connected = IpAddress::from_bytes(as_bytes(reply.opened().address())).value_or(IpAddress());
-    opened.connect_time = std::chrono::microseconds(reply.opened().connect_us());
-    return opened;
-  }
-  if (reply.has_refused()) return verdict_for(reply.refused().reason());
-  return std::nullopt;
+  return verdict_of(reply);
 }
 
 std::optional<DatagramReply> parse_datagram_reply(ByteView message) {
   wire::FlowReply reply;
   if (!reply.ParseFromArray(message.data(), static_cast<int>(message.size()))) return std::nullopt;
   if (reply.has_failed()) return DatagramReply{verdict_for(reply.failed().reason()), true};
-  if (reply.has_opened()) return DatagramReply{{true, {}, {}, false}, false};
-  if (reply.has_refused()) return DatagramReply{verdict_for(reply.refused().reason()), false};
-  return std::nullopt;
+  auto verdict = verdict_of(reply);
+  if (!verdict) return std::nullopt;
+  return DatagramReply{std::move(*verdict), false};
 }
 
 }  // namespace postern::client

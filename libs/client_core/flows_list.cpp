@@ -1,18 +1,38 @@
-// What Flows tells about its flows.
+// What Flows and DatagramFlows tell about their flows.
 #include <algorithm>
 
+#include "client_core/datagram_flows.hpp"
 #include "client_core/flows.hpp"
 
 namespace postern::client {
+
+namespace {
+
+std::string destination_text(const FlowTarget& target) {
+  const std::string host = target.host.empty() ? target.address.to_string() : target.host;
+  if (target.protocol == model::Protocol::Icmp) return host + "/icmp";
+  const std::string port = std::to_string(target.port);
+  const std::string text =
+      target.host.empty() ? SocketAddress{target.address, target.port}.to_string() : host + ":" + port;
+  return target.protocol == model::Protocol::Udp ? text + "/udp" : text;
+}
+
+void describe_way(FlowInfo& info, const session::Endpoint& sessions, session::SessionId session) {
+  const auto stats = sessions.stats(session);
+  if (!stats) return;
+  info.path = stats->path.label == 0 ? "relay" : "direct";
+  info.transport = "udp";
+  info.round_trip = stats->smoothed_rtt;
+}
+
+}  // namespace
 
 FlowInfo Flows::describe(Instant now, const Flow& flow) const {
   FlowInfo info;
   info.id = flow.id.value;
   info.resource = flow.target.resource;
   const FlowTarget& target = flow.target;
-  const std::string port = ":" + std::to_string(target.port);
-  info.destination =
-      target.host.empty() ? SocketAddress{target.address, target.port}.to_string() : target.host + port;
+  info.destination = destination_text(target);
   info.state = flow.stage == Stage::Open ? "open" : (flow.stage == Stage::Opening ? "opening" : "waiting");
   const FlowMeter& meter = flow.meter;
   info.connect_time = meter.connect_time();
@@ -24,11 +44,7 @@ FlowInfo Flows::describe(Instant now, const Flow& flow) const {
   info.age = now - meter.started();
   info.stalls = meter.stalls(now);
   if (const Peer* peer = parts_.peers.find(flow.instance)) info.connector = peer->instance.connector_name;
-  const auto stats = flow.stage == Stage::Waiting ? std::nullopt : parts_.sessions.stats(flow.session);
-  if (!stats) return info;
-  info.path = stats->path.label == 0 ? "relay" : "direct";
-  info.transport = "udp";
-  info.round_trip = stats->smoothed_rtt;
+  if (flow.stage != Stage::Waiting) describe_way(info, parts_.sessions, flow.session);
   return info;
 }
 
@@ -53,6 +69,35 @@ std::vector<FlowInfo> Flows::list(Instant now, std::size_t living_max) const {
   for (const auto& [at, info] : ended_) {
     all.push_back(info);
     all.back().ended_ago = now - at;
+  }
+  return all;
+}
+
+// --- UDP and ICMP --------------------------------------------------------------------------------------------------
+
+FlowInfo DatagramFlows::describe(Instant now, const Flow& flow) const {
+  FlowInfo info;
+  info.id = flow.id;
+  info.protocol = flow.tuple.protocol;
+  info.resource = flow.target.resource;
+  info.destination = destination_text(flow.target);
+  info.state = flow.stage == Stage::Open ? "open" : (flow.stage == Stage::Opening ? "opening" : "waiting");
+  info.bytes_up = flow.bytes_up;
+  info.bytes_down = flow.bytes_down;
+  info.age = now - flow.since;
+  if (const Peer* peer = parts_.peers.find(flow.instance)) info.connector = peer->instance.connector_name;
+  if (flow.stage != Stage::Waiting) describe_way(info, parts_.sessions, flow.session);
+  if (flow.stage != Stage::Open) return info;
+  const bool has_port = flow.target.port != 0;
+  info.connected = has_port ? SocketAddress{flow.connected, flow.target.port}.to_string() : flow.connected.to_string();
+  info.connect_time = flow.connect_time;
+  return info;
+}
+
+std::vector<FlowInfo> DatagramFlows::list(Instant now, std::size_t max) const {
+  std::vector<FlowInfo> all;
+  for (auto flow = flows_.rbegin(); flow != flows_.rend() && all.size() < max; ++flow) {
+    all.push_back(describe(now, *flow));
   }
   return all;
 }

@@ -289,7 +289,7 @@ void Connection::handle_timeout(Instant now) {
   const std::uint64_t own = clock_.at(now);
   if (ngtcp2_conn_get_expiry(quic_) > own) return;
   if (const int result = ngtcp2_conn_handle_expiry(quic_, own); result != 0) return handle_error(now, result);
-  refresh_path();
+  refresh_path(now);
 }
 
 /// Lets the loss timer run out now. A delayed acknowledgement may be due before it; that one is let out first.

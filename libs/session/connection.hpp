@@ -85,7 +85,7 @@ class Connection final : public TimerEntry {
   [[nodiscard]] std::expected<void, MigrateError> migrate(Instant now, const Path& to,
                                                           std::optional<Duration> round_trip);
   /// The owner has changed what paths() says.
-  void handle_paths_changed() { refresh_path(); }
+  void handle_paths_changed() { refresh_path(path_since_); }
   [[nodiscard]] std::optional<Digest> export_key(std::string_view label, std::string_view context) const;
   /// The owner has taken the Closed event: its streams can go.
   void forget_streams();
@@ -128,7 +128,7 @@ class Connection final : public TimerEntry {
   /// The peer made that packet.
   void handle_heard(std::uint32_t label, const Path& from, const PacketHeader& header);
   /// Takes over which path QUIC uses now.
-  void refresh_path();
+  void refresh_path(Instant now);
   void renew_path(Instant now);
   void handle_validated(const ngtcp2_path& path, ngtcp2_path_validation_result result);
 
@@ -164,7 +164,7 @@ class Connection final : public TimerEntry {
   Instant last_heard_;
   Instant last_relayed_;
   Instant last_sent_;
-  Instant established_at_;
+  Instant path_since_;  ///< since when packets go the way that they go
   Instant write_time_;
   bool ping_wanted_ = false;
   bool probe_wanted_ = false;

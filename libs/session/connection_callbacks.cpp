@@ -20,7 +20,7 @@ void ConnectionCallbacks::random(std::uint8_t* to, std::size_t size, const ngtcp
 int ConnectionCallbacks::handshake_completed(ngtcp2_conn*, void* user) {
   Connection& connection = connection_of(user);
   connection.state_ = ConnectionState::Established;
-  connection.established_at_ = connection.last_heard_;
+  connection.path_since_ = connection.last_heard_;
   connection.context_.events.push(Established{connection.session_, connection.peer_, connection.path_});
   return 0;
 }

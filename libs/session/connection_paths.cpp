@@ -29,14 +29,15 @@ void Connection::handle_heard(std::uint32_t label, const Path& from, const Packe
     if (label == paths_.next_label()) paths_.bind(header.destination, paths_.add(from, label_));
     paths_.handle_heard(label, from);
   }
-  refresh_path();
+  refresh_path(last_heard_);
 }
 
-void Connection::refresh_path() {
+void Connection::refresh_path(Instant now) {
   if (quic_ == nullptr) return;
   const std::uint32_t label = SyntheticPath::label_of(*ngtcp2_conn_get_path(quic_));
   const Path path = paths_.resolve(label).value_or(path_);
   const bool has_changed = path.is_direct() != path_.is_direct() || (path.is_direct() && path != path_);
+  if (label != label_) path_since_ = now;
   label_ = label;
   path_ = path;
   if (has_changed && state_ == ConnectionState::Established) context_.events.push(PathChanged{session_, path_});
@@ -63,7 +64,7 @@ std::expected<void, MigrateError> Connection::migrate(Instant now, const Path& t
   if (result != 0) return std::unexpected(MigrateError::Blocked);
   paths_.add(to, label_);
   validating_ = label;
-  refresh_path();
+  refresh_path(now);
   return {};
 }
 

@@ -27,7 +27,7 @@ bool Connection::send_datagrams(Instant now, StreamId flow, Slice bytes, std::si
 DatagramLimit Connection::datagram_limit(Instant now, StreamId flow) const {
   const std::size_t header = wire::FlowDatagramHeader::make(flow.value, {}).size;
   const std::size_t packet = ngtcp2_conn_get_path_max_tx_udp_payload_size(quic_);
-  const bool is_settled = packet >= context_.config.udp_payload_max || now - established_at_ >= kSettleTime;
+  const bool is_settled = packet >= context_.config.udp_payload_max || now - path_since_ >= kSettleTime;
   return {datagram_frame_max() - header, is_settled};
 }
 

@@ -234,6 +234,30 @@ TEST_F(Paths, ARelayThatMovesWhileTheSessionIsDirectIsWhereItGoesBackTo) {
                               seconds(5)));
 }
 
+TEST_F(Paths, WhatADatagramMayHaveIsFoundOutAfreshOnEachPath) {
+  ASSERT_TRUE(pair_.client.endpoint.allow_remote(pair_.session, kFar));
+  ASSERT_TRUE(pair_.connector.endpoint.allow_remote(pair_.peer_session, kFar));
+  const StreamId flow = *pair_.client.endpoint.open_stream(pair_.session);
+  const auto limit = [&] { return pair_.client.endpoint.datagram_limit(pair_.now, pair_.session, flow); };
+  pair_.up.direct.mtu = pair_.down.direct.mtu = 1300;
+  pair_.run_for(seconds(60));
+  EXPECT_TRUE(limit().is_settled);
+  EXPECT_GT(limit().payload, 1400U);
+  ASSERT_TRUE(pair_.client.endpoint.migrate(pair_.now, pair_.session, kDirectPath, milliseconds(1)));
+  ASSERT_TRUE(
+      pair_.run_until([&] { return pair_.client.endpoint.stats(pair_.session)->path == kDirectPath; }, seconds(5)));
+  EXPECT_FALSE(limit().is_settled) << "nobody is told a size that is only the first guess";
+  EXPECT_LT(limit().payload, 1300U);
+  pair_.run_for(seconds(10));
+  EXPECT_TRUE(limit().is_settled);
+  EXPECT_LT(limit().payload, 1300U);
+  ASSERT_TRUE(pair_.client.endpoint.migrate(pair_.now, pair_.session, kRelayPath, std::nullopt));
+  EXPECT_FALSE(limit().is_settled);
+  pair_.run_for(seconds(10));
+  EXPECT_TRUE(limit().is_settled);
+  EXPECT_GT(limit().payload, 1400U);
+}
+
 TEST_F(Paths, OnlyAClientMigrates) {
   EXPECT_EQ(pair_.connector.endpoint.migrate(pair_.now, pair_.peer_session, kDirectPath, std::nullopt).error(),
             MigrateError::NotReady);

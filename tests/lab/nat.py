@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .testbed import Host, Lab
-from .topology import SERVER, SERVER6
+from .topology import HOME_NAT, LAPTOP_NAT, SERVER, SERVER6
 
 PLAIN = """
   chain postrouting {
@@ -69,6 +69,12 @@ def block_udp(router: Host, but: str = "") -> None:
     second = "meta nfproto ipv6 meta l4proto udp drop" if but else ""
     unblock_udp(router)
     _load(router, f"table inet no_udp {{\n chain forward {{\n {rules}\n {second}\n }}\n}}\n".replace("; ", "\n "))
+
+
+def set_way_mtu(lab: Lab, mtu: int) -> None:
+    """Packets between the two routers have at most this size; those between either and the server are as before."""
+    for router, other in (("laptop-nat", HOME_NAT), ("home-nat", LAPTOP_NAT)):
+        lab.host(router).run("ip", "route", "replace", f"{other}/32", "dev", "wan", "mtu", "lock", str(mtu))
 
 
 def unblock_udp(router: Host) -> None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from lab import probes, topology
+from lab import nat, probes, topology
 from lab.postern import Postern
 from lab.testbed import Host, Lab, await_true
 
@@ -195,6 +197,111 @@ def test_many_flows_at_once_leave_room_for_the_next(postern: Postern) -> None:
     await_true("a new flow works after the flood", usable, 20)
     assert probes.connect(postern.laptop, "nginx.home.lan", 80) == "open"
     assert int(postern.status()["flows"]) <= 3200
+
+
+# --- which way -------------------------------------------------------------------------------------------------------
+
+PATH_SECONDS = 40.0
+GAP_SECONDS = 3.0
+
+# Numbered payloads, one every 10 ms, until its input ends; every third is longer than a frame. Says how many were sent
+# and came back, the longest time without an answer, and the errors.
+_TALK = """
+import errno, json, select, socket, sys, time
+talker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+talker.setsockopt(socket.IPPROTO_IP, 11, 1)
+talker.connect((sys.argv[1], int(sys.argv[2])))
+talker.setblocking(False)
+sent, came, errors, longest, last, next_at = 0, set(), {}, 0.0, time.monotonic(), time.monotonic()
+ended = False
+while not ended:
+    ready, _, _ = select.select([talker, sys.stdin], [], [], max(0, next_at - time.monotonic()))
+    ended = sys.stdin in ready
+    try:
+        while True:
+            number = int(talker.recv(65536)[:8])
+            now = time.monotonic()
+            longest, last = max(longest, now - last), now
+            came.add(number)
+    except BlockingIOError:
+        pass
+    except OSError as error:
+        name = errno.errorcode[error.errno]
+        errors[name] = errors.get(name, 0) + 1
+    if time.monotonic() >= next_at:
+        next_at += 0.01
+        try:
+            talker.send(b"%08d" % sent + bytes(4000 if sent % 3 == 0 else 200))
+            sent += 1
+        except OSError as error:
+            name = errno.errorcode[error.errno]
+            errors[name] = errors.get(name, 0) + 1
+longest = max(longest, time.monotonic() - last)
+print(json.dumps({"sent": sent, "came": len(came), "longest": longest, "errors": errors}))
+"""
+
+
+@pytest.fixture
+def ways(lab: Lab) -> Iterator[Host]:
+    """IPv4 only; the laptop's router, that is put back afterwards."""
+    router = lab.host("laptop-nat")
+    nat.set_ipv6(lab, works=False)
+    yield router
+    nat.unblock_udp(router)
+    nat.set_way_mtu(lab, 1500)
+    nat.set_ipv6(lab, works=True)
+
+
+def _await_way(postern: Postern, way: str) -> None:
+    def goes() -> bool:
+        assert ask(postern.laptop, topology.NGINX, [1], wait=GAP_SECONDS)[1] == "same"
+        return postern.paths()[:1] == [way]
+
+    await_true(f"the session goes {way}", goes, PATH_SECONDS, every=0.1)
+
+
+@pytest.mark.parametrize("way", ["direct", "relay"])
+def test_each_way_carries_all_sizes(postern: Postern, ways: Host, way: str) -> None:
+    if way == "relay":
+        nat.block_udp(ways, but=topology.SERVER)
+    _await_way(postern, way)
+    assert ask(postern.laptop, topology.NGINX, SIZES) == {size: "same" for size in SIZES}
+    code, text = _ping(postern.laptop, topology.NGINX, "-s", "4000")
+    assert code == 0 and "2 received" in text, text
+    assert postern.paths()[:1] == [way]
+    flows = json.loads(postern.client("flows", "--json").stdout)["flows"]
+    seen = {flow["destination"]: flow for flow in flows if flow["protocol"] != "tcp"}
+    assert seen[f"{topology.NGINX}:{ECHO_PORT}/udp"]["path"] == way, seen
+    assert seen[f"{topology.NGINX}/icmp"]["bytes_down"] >= 8000, seen
+
+
+def test_a_conversation_goes_on_while_its_way_changes(postern: Postern, ways: Host) -> None:
+    _await_way(postern, "direct")
+    talker = postern.laptop.popen(
+        *(_PYTHON, "-c", _TALK, topology.NGINX, str(ECHO_PORT)), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    nat.block_udp(ways, but=topology.SERVER)
+    await_true("the session is relayed", lambda: postern.paths()[:1] == ["relay"], PATH_SECONDS, every=0.1)
+    nat.unblock_udp(ways)
+    await_true("the session is direct again", lambda: postern.paths()[:1] == ["direct"], PATH_SECONDS, every=0.1)
+    output, _ = talker.communicate("", timeout=30)
+    seen = json.loads(output)
+    print(seen)
+    assert seen["errors"] == {}
+    assert seen["longest"] < GAP_SECONDS
+    assert seen["sent"] - seen["came"] < GAP_SECONDS / 0.01
+
+
+def test_a_direct_way_that_takes_less_is_told_and_splits(lab: Lab, postern: Postern, ways: Host) -> None:
+    nat.block_udp(ways, but=topology.SERVER)
+    _await_way(postern, "relay")
+    nat.set_way_mtu(lab, 1330)
+    nat.unblock_udp(ways)
+    _await_way(postern, "direct")
+    assert ask(postern.laptop, topology.NGINX, SIZES) == {size: "same" for size in SIZES}
+    told = lambda: ask(postern.laptop, topology.NGINX, [1290], discover=2)[1290] == "EMSGSIZE"  # noqa: E731
+    await_true("the size of the direct way has been found out", told, 20)
+    assert ask(postern.laptop, topology.NGINX, [1100, 1290], discover=2) == {1100: "same", 1290: "EMSGSIZE"}
 
 
 # --- ICMP ------------------------------------------------------------------------------------------------------------

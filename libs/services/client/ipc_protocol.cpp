@@ -137,10 +137,12 @@ json flow_json(const FlowInfo& flow) {
   for (std::size_t i = 0; i < flow.stalls.size(); ++i) {
     stalls[std::string(to_string(static_cast<StallCause>(i))) + "_ms"] = milliseconds(flow.stalls[i]);
   }
-  return {{"id", std::to_string(flow.id)},
+  const std::string protocol(model::to_string(flow.protocol));
+  const std::string kind = flow.protocol == model::Protocol::Tcp ? "" : protocol + "-";
+  return {{"id", kind + std::to_string(flow.id)},
+          {"protocol", protocol},
           {"resource_id", std::to_string(flow.resource.value)},
           {"resource", flow.resource_name},
-          {"protocol", "tcp"},
           {"destination", flow.destination},
           {"connected", flow.connected},
           {"state", flow.state},
