@@ -292,18 +292,6 @@ def test_a_conversation_goes_on_while_its_way_changes(postern: Postern, ways: Ho
     assert seen["sent"] - seen["came"] < GAP_SECONDS / 0.01
 
 
-def test_a_direct_way_that_takes_less_is_told_and_splits(lab: Lab, postern: Postern, ways: Host) -> None:
-    nat.block_udp(ways, but=topology.SERVER)
-    _await_way(postern, "relay")
-    nat.set_way_mtu(lab, 1330)
-    nat.unblock_udp(ways)
-    _await_way(postern, "direct")
-    assert ask(postern.laptop, topology.NGINX, SIZES) == {size: "same" for size in SIZES}
-    told = lambda: ask(postern.laptop, topology.NGINX, [1290], discover=2)[1290] == "EMSGSIZE"  # noqa: E731
-    await_true("the size of the direct way has been found out", told, 20)
-    assert ask(postern.laptop, topology.NGINX, [1100, 1290], discover=2) == {1100: "same", 1290: "EMSGSIZE"}
-
-
 # --- ICMP ------------------------------------------------------------------------------------------------------------
 
 
@@ -365,3 +353,16 @@ def test_explain_knows_protocols(postern: Postern) -> None:
     assert "does not allow UDP port 54" in explain(f"{topology.NGINX}:54/udp")
     assert "is reached" in explain(f"{topology.NGINX}/icmp")
     assert "does not allow ICMP echo requests" in explain(f"{topology.DB}/icmp")
+
+
+def test_a_direct_way_that_takes_less_is_told_and_splits(lab: Lab, postern: Postern, ways: Host) -> None:
+    """Last: nobody looks for more on a path whose size has been found out, so pings with DF would be told it too."""
+    nat.block_udp(ways, but=topology.SERVER)
+    _await_way(postern, "relay")
+    nat.set_way_mtu(lab, 1330)
+    nat.unblock_udp(ways)
+    _await_way(postern, "direct")
+    assert ask(postern.laptop, topology.NGINX, SIZES) == {size: "same" for size in SIZES}
+    told = lambda: ask(postern.laptop, topology.NGINX, [1290], discover=2)[1290] == "EMSGSIZE"  # noqa: E731
+    await_true("the size of the direct way has been found out", told, 20)
+    assert ask(postern.laptop, topology.NGINX, [1100, 1290], discover=2) == {1100: "same", 1290: "EMSGSIZE"}
