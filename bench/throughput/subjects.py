@@ -20,6 +20,8 @@ from lab.topology import CONNECTOR, HOME_NAT, NGINX, SERVER, TARGET_NAME
 
 IPERF_PORT = 5201
 SOCKPERF_PORT = 11111
+FLOW_PORTS = "7000-7007"
+"""Several, because a host has 28 000 ports of its own towards each of another's."""
 WIREGUARD_PORT = 51820
 # What wireguard-go itself chooses for a 1500 byte link: 60 bytes less for IPv4, 80 for IPv6.
 WIREGUARD_MTU = 1420
@@ -60,7 +62,7 @@ def turn_offloads_off(lab: Lab) -> None:
 
 
 def start_bare(lab: Lab) -> Subject:
-    _forward_port(lab, "bare", f"tcp dport {{ {IPERF_PORT}, {SOCKPERF_PORT} }} dnat to {NGINX}")
+    _forward_port(lab, "bare", f"tcp dport {{ {IPERF_PORT}, {SOCKPERF_PORT}, {FLOW_PORTS} }} dnat to {NGINX}")
     return Subject("bare", "bare", HOME_NAT)
 
 
@@ -97,7 +99,7 @@ def _start_postern(lab: Lab, path: str) -> Subject:
     postern = Postern(lab)
     if "posternd" not in lab.processes():
         postern.start_all()
-        postern.add_resource("target", TARGET_NAME, tcp=f"{IPERF_PORT},{SOCKPERF_PORT}")
+        postern.add_resource("target", TARGET_NAME, tcp=f"{IPERF_PORT},{SOCKPERF_PORT},{FLOW_PORTS}")
         postern.grant("target")
     address = await_true("the laptop knows the target's name", lambda: postern.virtual_address(TARGET_NAME), 20)
     labels = {"postern-connector": "postern-connector", "posternd": "posternd"}
