@@ -40,8 +40,9 @@ struct Limits {
   /// window and grows while its peer fills it.
   std::uint64_t stream_window = 6U << 20;
   std::uint64_t first_stream_window = 64U << 10;
-  /// Sum of windows of one session, and of the process; at the bound windows stop growing and new streams are refused
-  /// by the owner (has_budget()).
+  /// Unread bytes and grown windows of one session, and of the process; at the bound windows stop growing and new
+  /// streams are refused by the owner (has_budget()). A session with so many unread bytes gets no more credit, so twice
+  /// as many are the most that it can leave here.
   std::uint64_t session_budget = 64U << 20;
   std::uint64_t process_budget = 512U << 20;
   /// Bytes that one stream accepts from its writer before writable() is zero.

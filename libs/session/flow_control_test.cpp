@@ -112,7 +112,7 @@ TEST(FlowControl, TellsWhenTheBudgetOfASessionIsUsedUp) {
   std::vector<StreamId> flows;
   for (int i = 0; i < 16; ++i) {
     flows.push_back(*pair.client.endpoint.open_stream(pair.session));
-    ASSERT_TRUE(pair.client.endpoint.write(pair.session, flows.back(), pair.client.slice("x")).has_value());
+    keep_full(pair.client, pair.session, flows.back());
   }
   pair.run_for(1s);
   EXPECT_FALSE(pair.connector.endpoint.has_budget(pair.peer_session));
@@ -120,6 +120,57 @@ TEST(FlowControl, TellsWhenTheBudgetOfASessionIsUsedUp) {
   for (const StreamId flow : flows) pair.client.endpoint.reset(pair.session, flow, 1);
   pair.run_for(1s);
   EXPECT_TRUE(pair.connector.endpoint.has_budget(pair.peer_session));
+}
+
+TEST(FlowControl, IdleFlowsTakeNothingFromTheBudget) {
+  PairOptions options;
+  options.connector_limits.session_budget = options.connector_limits.process_budget = 1U << 20;
+  Pair pair(options);
+  test::Sink sink;
+  sink.attach(pair.connector);
+  pair.establish();
+  for (int i = 0; i < 5000; ++i) {
+    const StreamId flow = *pair.client.endpoint.open_stream(pair.session);
+    ASSERT_TRUE(pair.client.endpoint.write(pair.session, flow, pair.client.slice("x")).has_value());
+  }
+  ASSERT_TRUE(pair.run_until([&] { return sink.received.size() == 5000; }, 20s));
+  EXPECT_TRUE(pair.connector.endpoint.has_budget(pair.peer_session));
+}
+
+TEST(FlowControl, OneSessionCannotLeaveMoreUnreadThanTwiceItsBudget) {
+  PairOptions options;
+  options.connector_limits.session_budget = 1U << 20;
+  Pair pair(options);
+  pair.establish();
+  for (int i = 0; i < 200; ++i) {
+    const StreamId flow = *pair.client.endpoint.open_stream(pair.session);
+    keep_full(pair.client, pair.session, flow);
+    pair.run_for(20ms);
+  }
+  pair.run_for(2s);
+  std::size_t unread = 0;
+  std::map<StreamId, std::size_t> received;
+  const auto read_all = [&] {
+    for (const auto& event : pair.connector.log) {
+      const auto* readable = std::get_if<StreamReadable>(&event);
+      if (readable == nullptr) continue;
+      for (Slice slice = pair.connector.endpoint.read(pair.peer_session, readable->stream); !slice.empty();
+           slice = pair.connector.endpoint.read(pair.peer_session, readable->stream)) {
+        unread += slice.size();
+        received[readable->stream] += slice.size();
+        pair.connector.endpoint.consume(pair.peer_session, readable->stream, slice.size());
+      }
+    }
+  };
+  read_all();
+  EXPECT_GT(unread, 1U << 20);
+  EXPECT_LE(unread, 2U << 20);
+  // Once it is read, everybody goes on.
+  for (int i = 0; i < 50; ++i) {
+    pair.run_for(100ms);
+    read_all();
+  }
+  EXPECT_EQ(received.size(), 200U);
 }
 
 TEST(FlowControl, GivesConnectionCreditBackForWhatResetFlowsNeverRead) {

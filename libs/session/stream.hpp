@@ -72,6 +72,7 @@ struct Stream {
   SendQueue send;
   ReceiveQueue receive;
   ReceiveWindow window;
+  std::uint64_t held = 0;  ///< bytes received and not yet consumed
 
   bool finish_queued = false;     ///< the writer has ended
   bool finish_sent = false;       ///< and QUIC has taken the FIN

@@ -28,7 +28,7 @@ StreamSet::~StreamSet() {
 }
 
 void StreamSet::clear() {
-  for (const auto& [id, stream] : streams_) process_budget_.give_back(stream->window.size());
+  for (const auto& [id, stream] : streams_) process_budget_.give_back(charge_of(*stream));
   streams_.clear();
 }
 
@@ -47,8 +47,6 @@ Stream& StreamSet::add(std::int64_t id) {
   auto stream = std::make_unique<Stream>();
   stream->id = StreamId(id);
   stream->window = ReceiveWindow(limits_.first_stream_window, now_);
-  session_budget_.take(stream->window.size());
-  process_budget_.take(stream->window.size());
   Stream& result = *stream;
   streams_.emplace(result.id, std::move(stream));
   return result;
@@ -71,6 +69,7 @@ bool StreamSet::handle_data(Stream& stream, ByteView bytes, bool finished) {
   arrived_ += bytes.size();
   if (stream.read_ended) return true;
   if (!stream.receive.append(pool_, bytes)) return false;
+  set_held(stream, stream.held + bytes.size());
   stream.window.handle_arrival(now_, bytes.size(), smoothed_rtt_);
   stream.peer_finished |= finished;
   announce_readable(stream);
@@ -97,6 +96,7 @@ void StreamSet::handle_peer_reset(Stream& stream, std::uint64_t code) {
   if (stream.read_ended) return;
   stream.read_ended = true;
   stream.receive.clear();
+  set_held(stream, 0);
   events_.push(StreamReset{session_, stream.id, code});
 }
 
@@ -148,7 +148,9 @@ void StreamSet::handle_stopped(Stream& stream, std::uint64_t code) {
 }
 
 void StreamSet::begin_write() {
-  if (arrived_ > 0) ngtcp2_conn_extend_max_offset(quic_, std::exchange(arrived_, 0));
+  // A session that lets its whole budget lie unread gets no more than was promised to it already.
+  const bool is_glutted = held_ >= limits_.session_budget;
+  if (arrived_ > 0 && !is_glutted) ngtcp2_conn_extend_max_offset(quic_, std::exchange(arrived_, 0));
   if (!some_blocked_) return;
   // QUIC tells when a stream's own window opens, but not when the connection's does.
   if (!connection_blocked_ || ngtcp2_conn_get_max_data_left(quic_) == 0) return;
@@ -221,6 +223,7 @@ void StreamSet::reset(StreamId id, std::uint64_t code) {
   if (stream == nullptr || stream->closing) return;
   stream->read_ended = true;
   stream->receive.clear();
+  set_held(*stream, 0);
   stream->write_ended = true;
   scheduler_.remove(*stream);
   stream->send.drop_unsent();
@@ -243,7 +246,9 @@ bool StreamSet::at_end(StreamId id) const {
 
 void StreamSet::consume(StreamId id, std::size_t bytes) {
   Stream* stream = find(id);
-  if (stream == nullptr || quic_ == nullptr || stream->peer_finished || stream->read_ended) return;
+  if (stream == nullptr) return;
+  set_held(*stream, stream->held - std::min<std::uint64_t>(bytes, stream->held));
+  if (quic_ == nullptr || stream->peer_finished || stream->read_ended) return;
   stream->window.handle_consumed(bytes);
   if (!stream->window.should_update()) return;
   const std::uint64_t left = std::min(session_budget_.left(), process_budget_.left());
@@ -266,9 +271,27 @@ void StreamSet::handle_polled(const Event& event) {
 void StreamSet::forget(StreamId id) {
   const auto found = streams_.find(id);
   if (found == streams_.end()) return;
-  session_budget_.give_back(found->second->window.size());
-  process_budget_.give_back(found->second->window.size());
+  held_ -= found->second->held;
+  session_budget_.give_back(charge_of(*found->second));
+  process_budget_.give_back(charge_of(*found->second));
   streams_.erase(found);
+}
+
+/// A first window counts by what lies in it, one that has grown as a whole: an idle flow costs nothing.
+std::uint64_t StreamSet::charge_of(const Stream& stream) const {
+  const std::uint64_t first = limits_.first_stream_window;
+  return stream.window.size() - first + std::min(stream.held, first);
+}
+
+void StreamSet::set_held(Stream& stream, std::uint64_t held) {
+  const std::uint64_t before = charge_of(stream);
+  held_ = held_ - stream.held + held;
+  stream.held = held;
+  const std::uint64_t after = charge_of(stream);
+  for (WindowBudget* budget : {&session_budget_, &process_budget_}) {
+    budget->give_back(before);
+    budget->take(after);
+  }
 }
 
 bool StreamSet::has_budget() const {

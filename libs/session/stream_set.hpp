@@ -86,6 +86,8 @@ class StreamSet {
   void announce_writable(Stream& stream);
   void maybe_close(Stream& stream);
   void forget(StreamId id);
+  [[nodiscard]] std::uint64_t charge_of(const Stream& stream) const;
+  void set_held(Stream& stream, std::uint64_t held);
   [[nodiscard]] std::size_t unsent_max(const Stream& stream) const;
   [[nodiscard]] bool is_nearly_full(const Stream& stream) const;
 
@@ -95,6 +97,7 @@ class StreamSet {
   EventQueue& events_;
   WindowBudget& process_budget_;
   WindowBudget session_budget_;
+  std::uint64_t held_ = 0;  ///< by all streams: received and not yet consumed
   ngtcp2_conn* quic_ = nullptr;
 
   std::unordered_map<StreamId, std::unique_ptr<Stream>> streams_;

@@ -1,8 +1,9 @@
 // How many unread bytes a stream's peer may have outstanding (DESIGN §5.4).
 //
-// A stream starts with a small window, so that thousands of idle ones promise little, and doubles it whenever a whole
-// window arrives within four round trips. All growth is cut from a budget of the session and one of the process; when
-// either is used up windows stay as they are, and the owner refuses new flows (Endpoint::has_budget()).
+// A stream starts with a small window and doubles it whenever a whole window arrives within four round trips. All
+// growth is cut from a budget of the session and one of the process, and so is what lies unread in first windows; when
+// either is used up windows stay as they are, and the owner refuses new flows (Endpoint::has_budget()). Idle streams
+// cost nothing: a session may have thousands.
 #pragma once
 
 #include <algorithm>
@@ -12,7 +13,8 @@
 
 namespace postern::session {
 
-/// Bytes promised to peers. First windows are promised by transport parameters and are counted even above the bound.
+/// Bytes that peers have left unread, or were promised beyond their first windows. The former count even above the
+/// bound.
 class WindowBudget {
  public:
   explicit WindowBudget(std::uint64_t max) : max_(max) {}
