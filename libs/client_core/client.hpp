@@ -18,6 +18,7 @@
 #include <variant>
 #include <vector>
 
+#include "client_core/datagram_flows.hpp"
 #include "client_core/direct_paths.hpp"
 #include "client_core/directory.hpp"
 #include "client_core/dns_front.hpp"
@@ -79,6 +80,7 @@ enum class PacketDrop : std::uint8_t {
   NoRoute,          ///< QUIC before the controller has given a route
   ReplyQueueFull,
   UnknownControlMessage,
+  LocalNoResource,  ///< a program's datagram to a name of no resource, or before there is a route
   kCount
 };
 
@@ -132,6 +134,12 @@ class Client {
   void open_flow(Instant now, tcp::FlowId id, const Destination& to, ApplicationSide& side);
   /// What the application of such a flow did; settle() afterwards.
   void handle_application_event(Instant now, const tcp::Event& event);
+
+  /// A payload of a program that talks UDP through us without the TUN (SOCKS5); settle() afterwards. `program` is not
+  /// 0.
+  void handle_local_datagram(Instant now, std::uint64_t program, const Destination& to, Slice payload);
+  void end_program(std::uint64_t program);
+  [[nodiscard]] std::optional<LocalDatagrams> poll_local_datagrams();
 
   /// Questions for other name servers and their answers; settle() afterwards.
   [[nodiscard]] resolver::Forwarder& forwarder() { return dns_.forwarder(); }

@@ -61,6 +61,32 @@ void Client::handle_udp(Instant now, ByteView vnet, const wire::IpView& ip, cons
   queue_errors();
 }
 
+void Client::handle_local_datagram(Instant now, std::uint64_t program, const Destination& to, Slice payload) {
+  SocketAddress destination{{}, to.port.value_or(0)};
+  if (const auto* name = std::get_if<model::DnsName>(&to.host)) {
+    // As the resolver would answer for it.
+    const auto number = plane_ && names_.has_resource_for(*name) ? addresses_.assign(now, *name) : std::nullopt;
+    if (!number) return count(PacketDrop::LocalNoResource);
+    destination.ip = addresses_.network().at(IpFamily::V4, *number);
+  } else {
+    destination.ip = std::get<IpAddress>(to.host);
+  }
+  if (!plane_ || !wire::is_unicast(destination.ip)) return count(PacketDrop::LocalNoResource);
+  DatagramsOut packets;
+  packets.tuple = {model::Protocol::Udp, {}, destination, program};
+  packets.stride = std::max<std::size_t>(payload.size(), 1);
+  packets.payload = std::move(payload);
+  plane_->datagrams.handle_packets(now, wall(now), std::move(packets));
+}
+
+void Client::end_program(std::uint64_t program) {
+  if (plane_) plane_->datagrams.end_program(program);
+}
+
+std::optional<LocalDatagrams> Client::poll_local_datagrams() {
+  return plane_ ? plane_->datagrams.poll_local() : std::nullopt;
+}
+
 void Client::handle_resolver_udp(Instant now, const wire::VnetHeader& header, const wire::IpView& ip,
                                  const wire::UdpView& udp) {
   if (udp.destination_port != DnsFront::kPort) return refuse_packet(ip, wire::Unreachable::Port);

@@ -9,9 +9,9 @@ namespace postern::client {
 namespace {
 
 constexpr std::array<std::string_view, static_cast<std::size_t>(PacketDrop::kCount)> kPacketDrops = {
-    "packet_malformed",     "packet_fragment",  "packet_unsupported_protocol",
-    "packet_malformed_udp", "datagram_foreign", "datagram_unknown",
-    "datagram_no_route",    "reply_queue_full", "control_unknown"};
+    "packet_malformed", "packet_fragment",           "packet_unsupported_protocol", "packet_malformed_udp",
+    "datagram_foreign", "datagram_unknown",          "datagram_no_route",           "reply_queue_full",
+    "control_unknown",  "local_datagram_no_resource"};
 constexpr std::array<std::string_view, static_cast<std::size_t>(tcp::DropReason::kCount)> kTcpDrops = {
     "not_tcp",    "truncated",    "bad_checksum", "bad_flags", "no_flow",     "out_of_window",
     "flow_limit", "buffer_limit", "out_of_order", "fragment",  "bad_address", "reply_limit"};

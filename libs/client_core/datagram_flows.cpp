@@ -297,15 +297,30 @@ bool DatagramFlows::handle_reply(Instant now, Flow& flow, const DatagramReply& r
 void DatagramFlows::read_datagrams(Instant now, session::SessionId session) {
   while (auto train = parts_.sessions.read_datagrams(session)) {
     Flow* flow = find(session, train->flow);
-    if (flow == nullptr || incoming_.size() >= kTrainsMax) {
+    if (flow == nullptr || incoming_.size() + local_.size() >= kTrainsMax) {
       ++dropped_;
       continue;
     }
     flow->active = now;
     flow->bytes_down += train->bytes.size();
     flows_.splice(flows_.end(), flows_, by_id_.at(flow->id));
-    incoming_.push_back({flow->tuple, std::move(train->bytes), train->stride});
+    if (flow->tuple.program == 0) {
+      incoming_.push_back({flow->tuple, std::move(train->bytes), train->stride});
+    } else {
+      local_.push_back({flow->tuple.program, flow->target.destination(), std::move(train->bytes), train->stride});
+    }
   }
+}
+
+std::optional<LocalDatagrams> DatagramFlows::poll_local() {
+  if (local_.empty()) return std::nullopt;
+  LocalDatagrams datagrams = std::move(local_.front());
+  local_.pop_front();
+  return datagrams;
+}
+
+void DatagramFlows::end_program(std::uint64_t program) {
+  for (const FlowKey id : select([&](const Flow& f) { return f.tuple.program == program; })) end(*find(id));
 }
 
 // --- peers, revocation, time ---------------------------------------------------------------------------------------

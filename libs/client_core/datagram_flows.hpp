@@ -45,12 +45,14 @@ struct DatagramTuple {
   model::Protocol protocol = model::Protocol::Udp;
   SocketAddress source;
   SocketAddress destination;
+  std::uint64_t program = 0;  ///< not of the TUN: whose datagrams they are (LocalDatagrams); the source means nothing
   bool operator==(const DatagramTuple&) const = default;
 };
 struct DatagramTupleHash {
   std::size_t operator()(const DatagramTuple& tuple) const noexcept {
     const std::hash<SocketAddress> hash;
-    return (hash(tuple.source) * 31 + hash(tuple.destination)) * 31 + static_cast<std::size_t>(tuple.protocol);
+    const std::size_t ends = hash(tuple.source) * 31 + hash(tuple.destination);
+    return (ends * 31 + static_cast<std::size_t>(tuple.protocol)) * 31 + std::hash<std::uint64_t>()(tuple.program);
   }
 };
 
@@ -61,6 +63,14 @@ struct DatagramsOut {
   Slice payload;
   std::size_t stride = 0;
   bool dont_fragment = false;
+};
+
+/// Datagrams that have come for a program which is not behind the TUN: `stride` bytes each.
+struct LocalDatagrams {
+  std::uint64_t program = 0;
+  Destination from;
+  Slice payload;
+  std::size_t stride = 1;
 };
 
 /// Headers of a packet of the application as an ICMP error quotes them; `size` and `sequence` are those of its payload.
@@ -99,6 +109,9 @@ class DatagramFlows {
 
   /// The next packet for the TUN; false when there is none.
   [[nodiscard]] bool poll_packet(tcp::Packet& packet);
+  [[nodiscard]] std::optional<LocalDatagrams> poll_local();
+  /// The program is gone.
+  void end_program(std::uint64_t program);
   /// The next ICMP error for the TUN, a whole packet.
   [[nodiscard]] std::optional<Bytes> poll_error();
 
@@ -189,6 +202,7 @@ class DatagramFlows {
     std::size_t stride = 1;
   };
   std::deque<Incoming> incoming_;
+  std::deque<LocalDatagrams> local_;
   std::deque<Bytes> errors_;
   std::uint16_t next_identification_ = 1;
   std::size_t opened_ = 0;

@@ -51,7 +51,8 @@ Bytes quote_of(const DatagramTuple& tuple, std::size_t size, std::uint16_t seque
 }
 
 void DatagramFlows::tell(const DatagramTuple& tuple, std::size_t size, std::uint16_t sequence, tcp::Refusal answer) {
-  if (answer == tcp::Refusal::Silence || errors_.size() >= kErrorsMax) return;
+  // SOCKS5 knows no errors of datagrams.
+  if (answer == tcp::Refusal::Silence || errors_.size() >= kErrorsMax || tuple.program != 0) return;
   wire::Unreachable kind = wire::Unreachable::Host;
   if (answer == tcp::Refusal::Reset && tuple.protocol == model::Protocol::Udp) kind = wire::Unreachable::Port;
   if (answer == tcp::Refusal::NetworkUnreachable) kind = wire::Unreachable::Network;

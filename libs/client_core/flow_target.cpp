@@ -87,6 +87,13 @@ tcp::Refusal answer_for(FlowRefusal reason) {
   }
 }
 
+Destination FlowTarget::destination() const {
+  Destination result{address, port, protocol};
+  if (auto name = host.empty() ? std::nullopt : model::DnsName::parse(host)) result.host = std::move(*name);
+  if (protocol == model::Protocol::Icmp) result.port.reset();
+  return result;
+}
+
 Bytes FlowTarget::framed_head() const {
   wire::FlowHead head;
   const auto fill = [this](auto* open) {

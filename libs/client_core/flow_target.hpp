@@ -47,6 +47,7 @@ struct FlowTarget {
   model::Protocol protocol = model::Protocol::Tcp;
   IpFamily family = IpFamily::V4;  ///< that the application used; matters for UDP and ICMP
 
+  [[nodiscard]] Destination destination() const;
   /// FlowHead, ready to be written to its stream.
   [[nodiscard]] Bytes framed_head() const;
 };

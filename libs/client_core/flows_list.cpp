@@ -8,15 +8,6 @@ namespace postern::client {
 
 namespace {
 
-std::string destination_text(const FlowTarget& target) {
-  const std::string host = target.host.empty() ? target.address.to_string() : target.host;
-  if (target.protocol == model::Protocol::Icmp) return host + "/icmp";
-  const std::string port = std::to_string(target.port);
-  const std::string text =
-      target.host.empty() ? SocketAddress{target.address, target.port}.to_string() : host + ":" + port;
-  return target.protocol == model::Protocol::Udp ? text + "/udp" : text;
-}
-
 void describe_way(FlowInfo& info, const session::Endpoint& sessions, session::SessionId session) {
   const auto stats = sessions.stats(session);
   if (!stats) return;
@@ -32,7 +23,7 @@ FlowInfo Flows::describe(Instant now, const Flow& flow) const {
   info.id = flow.id.value;
   info.resource = flow.target.resource;
   const FlowTarget& target = flow.target;
-  info.destination = destination_text(target);
+  info.destination = target.destination().text();
   info.state = flow.stage == Stage::Open ? "open" : (flow.stage == Stage::Opening ? "opening" : "waiting");
   const FlowMeter& meter = flow.meter;
   info.connect_time = meter.connect_time();
@@ -80,7 +71,7 @@ FlowInfo DatagramFlows::describe(Instant now, const Flow& flow) const {
   info.id = flow.id;
   info.protocol = flow.tuple.protocol;
   info.resource = flow.target.resource;
-  info.destination = destination_text(flow.target);
+  info.destination = flow.target.destination().text();
   info.state = flow.stage == Stage::Open ? "open" : (flow.stage == Stage::Opening ? "opening" : "waiting");
   info.bytes_up = flow.bytes_up;
   info.bytes_down = flow.bytes_down;

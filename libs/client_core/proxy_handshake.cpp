@@ -157,10 +157,6 @@ std::string ProxyHandshake::opened(const SocketAddress& bound) const {
   return is_forwarded_ ? "" : "HTTP/1.1 200 Connection established\r\n\r\n";
 }
 
-std::string ProxyHandshake::unsupported() {
-  return socks_answer(kCommandNotSupported, {IpAddress::v4(0, 0, 0, 0), 0});
-}
-
 std::string ProxyHandshake::refused(const FlowDenial& denial, std::string_view text) const {
   if (!is_http_) return socks_answer(socks_reply(denial), {IpAddress::v4(0, 0, 0, 0), 0});
   ProxyHandshake answer(nullptr);

@@ -48,8 +48,6 @@ class ProxyHandshake {
   /// What to send when the flow is open; nothing where the target's own answer is the answer. `bound` is what SOCKS5
   /// names as BND.ADDR.
   [[nodiscard]] std::string opened(const SocketAddress& bound) const;
-  /// What to send before closing where the command is one that this proxy does not have.
-  [[nodiscard]] static std::string unsupported();
   /// What to send before closing. `text` is one sentence for people.
   [[nodiscard]] std::string refused(const FlowDenial& denial, std::string_view text) const;
 

@@ -87,9 +87,10 @@ struct HostStatus {
 /// The local SOCKS5 and HTTP port.
 struct ProxyStatus {
   std::string address;
-  std::uint64_t streams = 0;   ///< open now, those of `postern nc` too
-  std::uint64_t accepted = 0;  ///< connections since the start
-  std::uint64_t refused = 0;   ///< of other users, over a bound, or without sense
+  std::uint64_t streams = 0;       ///< open now, those of `postern nc` too
+  std::uint64_t accepted = 0;      ///< connections since the start
+  std::uint64_t refused = 0;       ///< of other users, over a bound, or without sense
+  std::uint64_t associations = 0;  ///< of UDP, open now
 };
 
 /// Where this device is enrolled; nothing here is secret.

@@ -1,4 +1,6 @@
 // UDP and ICMP flows: the stream is their control, payloads come and go in datagrams.
+#include <algorithm>
+
 #include "connector_core/flows.hpp"
 
 namespace postern::connector {
@@ -22,7 +24,7 @@ void Flows::open_datagrams(Instant now, Flow& flow) {
   flow.datagrams->active = now;
   arm(now, flow, idle_time(flow));
   while (auto waiting = flow.datagrams->waiting.pop()) {
-    const std::size_t size = waiting->size();
+    const std::size_t size = std::max<std::size_t>(waiting->size(), 1);
     pass_datagrams(now, flow, {flow.stream, std::move(*waiting), size});
   }
   read_control(now, flow);

@@ -131,6 +131,18 @@ TEST_F(DatagramFlows, WhatComesBeforeTheSocketWaitsAndTheOldestGiveWay) {
   EXPECT_EQ("packet 99", sent.back());
 }
 
+TEST_F(DatagramFlows, AnEmptyDatagramThatWaitedIsPassedOnAsOne) {
+  const auto stream = open_udp("10.5.0.1", 7000);
+  const auto request = bench.take<OpenDatagrams>();
+  ASSERT_TRUE(request);
+  arrive(stream, "", 1);
+  flows().handle_connected(bench.now, request->flow, request->addresses[0], {});
+  const auto send = bench.take<SendDatagrams>();
+  ASSERT_TRUE(send);
+  EXPECT_TRUE(send->bytes.empty());
+  EXPECT_EQ(1U, send->stride);
+}
+
 TEST_F(DatagramFlows, PortsAndIcmpAreCheckedAgainstTheTable) {
   EXPECT_EQ(wire::REFUSAL_PORT_NOT_ALLOWED, bench.refusal(session, open_udp("10.5.0.1", 54)));
   EXPECT_EQ(wire::REFUSAL_PORT_NOT_ALLOWED, bench.refusal(session, open_icmp("dns.home")));

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import signal
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -200,6 +201,133 @@ def test_two_hundred_connections_at_once_all_get_their_answer(lab: Lab, proxy: O
     assert done.split(" ", 1) == [str(PARALLEL), f"{{{lab.nonce!r}}}\n"]
     gone = lambda: proxy.status()["proxy"]["streams"] == 0 and proxy.status()["flows"] == 0  # noqa: E731
     await_true("no stream and no flow is left", gone, CHANGE_SECONDS)
+
+
+# --- UDP over SOCKS5 ---------------------------------------------------------------------------------------------------
+
+UDP_ECHO = 8093
+
+_UDP_ECHO = """
+import socket
+server = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+server.bind(("::", 8093))
+while True:
+    payload, peer = server.recvfrom(65536)
+    server.sendto(payload, peer)
+"""
+
+# A SOCKS5 user of UDP after RFC 1928 par. 7. Its orders are lines: "send HOST PORT SIZE FRAG", "other HOST PORT" (from
+# another socket), "end" (of the connection). It answers each with one line.
+_ASSOCIATE = """
+import ipaddress, socket, sys
+def header(host, port, frag=0):
+    try:
+        address = ipaddress.ip_address(host)
+        target = bytes([1 if address.version == 4 else 4]) + address.packed
+    except ValueError:
+        target = bytes([3, len(host)]) + host.encode()
+    return bytes([0, 0, frag]) + target + port.to_bytes(2, "big")
+def exchange(over, host, port, size, frag=0):
+    payload = bytes(i * 7 % 256 for i in range(size))
+    over.sendto(header(host, port, frag) + payload, relay)
+    try:
+        got = over.recv(65536)
+        return "same" if got == header(host, port) + payload else got[:60].hex()
+    except TimeoutError:
+        return "silent"
+    except ConnectionRefusedError:
+        return "gone"
+talker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+talker.bind(("127.0.0.1", 0))
+talker.settimeout(2)
+control = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=20)
+control.sendall(b"\\5\\1\\0")
+assert control.recv(2) == b"\\5\\0"
+port = talker.getsockname()[1] if sys.argv[2] == "port" else 0
+control.sendall(b"\\5\\3\\0\\1\\0\\0\\0\\0" + port.to_bytes(2, "big"))
+answer = control.recv(10)
+assert answer[:4] == b"\\5\\0\\0\\1", answer
+relay = (socket.inet_ntoa(answer[4:8]), int.from_bytes(answer[8:], "big"))
+print(relay[1], flush=True)
+for line in sys.stdin:
+    order = line.split()
+    if order[0] == "send":
+        print(exchange(talker, order[1], int(order[2]), int(order[3]), int(order[4])), flush=True)
+    elif order[0] == "other":
+        other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        other.settimeout(1)
+        print(exchange(other, order[1], int(order[2]), 10), flush=True)
+    elif order[0] == "end":
+        control.close()
+        print("ended", flush=True)
+"""
+
+
+class Associated:
+    """A program with an association; `relay` is where it sends to."""
+
+    def __init__(self, proxy: OwnProxy, port: str) -> None:
+        words = proxy.as_user("/usr/bin/python3", "-c", _ASSOCIATE, str(PORT), port)
+        self.process = proxy.laptop.popen(*words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.relay = self._answer()
+
+    def _answer(self) -> str:
+        assert self.process.stdout is not None
+        return str(self.process.stdout.readline()).strip()
+
+    def ask(self, order: str) -> str:
+        assert self.process.stdin is not None
+        self.process.stdin.write(order + "\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+
+@pytest.fixture(scope="module")
+def udp_echo(lab: Lab, proxy: OwnProxy) -> None:
+    lab.host("nginx").spawn("udp-echo", "/usr/bin/python3", "-c", _UDP_ECHO)
+    program = Associated(proxy, "port")
+    works = lambda: program.ask(f"send {topology.TARGET_NAME} {UDP_ECHO} 1 0") == "same"  # noqa: E731
+    await_true("the echo server answers through the proxy", works, CHANGE_SECONDS)
+    assert program.ask("end") == "ended"
+
+
+def _drops(proxy: OwnProxy, name: str) -> int:
+    return int(proxy.status()["drops"].get(f"proxy_datagram_{name}", 0))
+
+
+@pytest.mark.parametrize("port", ["port", "no port"])
+def test_udp_goes_over_socks5_and_comes_back_with_its_header(proxy: OwnProxy, udp_echo: None, port: str) -> None:
+    program = Associated(proxy, port)
+    for size in (0, 1, 512, 1400, 9000, 60_000):
+        assert program.ask(f"send {topology.TARGET_NAME} {UDP_ECHO} {size} 0") == "same", size
+    assert program.ask("send nowhere.example.org 53 10 0") == "silent"
+    assert program.ask(f"send {topology.TARGET_NAME} {UDP_ECHO} 10 0") == "same"
+    assert proxy.status()["proxy"]["associations"] == 1
+    program.ask("end")
+    await_true("it has ended", lambda: proxy.status()["proxy"]["associations"] == 0, CHANGE_SECONDS)
+    assert program.ask(f"send {topology.TARGET_NAME} {UDP_ECHO} 10 0") in ("silent", "gone")
+
+
+def test_pieces_and_other_sockets_are_dropped_and_counted(proxy: OwnProxy, udp_echo: None) -> None:
+    program = Associated(proxy, "no port")
+    fragments, foreign = _drops(proxy, "fragment"), _drops(proxy, "foreign")
+    assert program.ask(f"send {topology.TARGET_NAME} {UDP_ECHO} 10 1") == "silent"
+    assert _drops(proxy, "fragment") == fragments + 1
+    assert program.ask(f"other {topology.TARGET_NAME} {UDP_ECHO}") == "silent"
+    assert _drops(proxy, "foreign") == foreign + 1
+    assert program.ask(f"send {topology.TARGET_NAME} {UDP_ECHO} 10 0") == "same"
+    program.ask("end")
+
+
+def test_another_user_cannot_take_an_association_by_being_first(proxy: OwnProxy, udp_echo: None) -> None:
+    program = Associated(proxy, "no port")
+    foreign = _drops(proxy, "foreign")
+    send = f"import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x' * 20, ('127.0.0.1', {program.relay}))"
+    stranger = ["setpriv", "--reuid=4343", "--regid=4343", "--clear-groups", "/usr/bin/python3", "-c", send]
+    proxy.laptop.run(*stranger)
+    await_true("it was not heard", lambda: _drops(proxy, "foreign") == foreign + 1, CHANGE_SECONDS)
+    assert program.ask(f"send {topology.TARGET_NAME} {UDP_ECHO} 10 0") == "same"
+    program.ask("end")
 
 
 # --- postern nc --------------------------------------------------------------------------------------------------------

@@ -129,6 +129,11 @@ def test_payloads_of_every_size_come_back_whole_over_ipv6(postern: Postern, targ
     assert ask(postern.laptop, target, SIZES, family=6) == {size: "same" for size in SIZES}
 
 
+@pytest.mark.parametrize("target", [topology.NGINX, topology.TARGET_NAME])
+def test_an_empty_payload_opens_a_flow_like_any_other(postern: Postern, target: str) -> None:
+    assert ask(postern.laptop, target, [0, 1]) == {0: "same", 1: "same"}
+
+
 def test_the_largest_payload_of_all_comes_back(postern: Postern) -> None:
     assert ask(postern.laptop, topology.NGINX, [65_000]) == {65_000: "same"}
 

@@ -205,7 +205,7 @@ void Daemon::handle_looked_again(const std::string& host, const std::vector<std:
 
 void Daemon::start_engine() {
   EngineConfig config{*sign_in_, *key_, config_.tun_name, "postern/" + config_.version + " linux", avoid_, false};
-  auto engine = Engine::start(std::move(config), {loop_, log_, random_, pool_, store_, *dns_, streams_},
+  auto engine = Engine::start(std::move(config), {loop_, log_, random_, pool_, store_, *dns_, streams_, associations_},
                               [this](const EngineEnded& ended) { handle_ended(ended); });
   if (engine) {
     engine_ = std::move(*engine);
@@ -255,7 +255,8 @@ ClientStatus Daemon::status() const {
   if (proxy_) {
     const ProxyCounters& counters = proxy_->counters();
     status.proxy = ProxyStatus{proxy_->address().to_string(), streams_.size(), counters.accepted,
-                               counters.foreign + counters.full + counters.malformed};
+                               counters.foreign + counters.full + counters.malformed, associations_.size()};
+    add_datagram_drops(status);
   }
   status.dns.manager = to_string(dns_report_.manager);
   status.dns.state = to_string(dns_report_.state);
@@ -264,6 +265,18 @@ ClientStatus Daemon::status() const {
   status.dns.routes_by_domain = dns_report_.routes_by_domain;
   for (const IpAddress& server : dns_report_.upstream) status.dns.upstream.push_back(server.to_string());
   return status;
+}
+
+void Daemon::add_datagram_drops(ClientStatus& status) const {
+  const UdpAssociations::Counters& counters = associations_.counters();
+  const std::array<std::pair<const char*, std::uint64_t>, 5> drops{{{"proxy_datagram_fragment", counters.fragments},
+                                                                    {"proxy_datagram_foreign", counters.foreign},
+                                                                    {"proxy_datagram_malformed", counters.malformed},
+                                                                    {"proxy_datagram_full", counters.full},
+                                                                    {"proxy_association_refused", counters.refused}}};
+  for (const auto& [name, count] : drops) {
+    if (count > 0) status.drops[name] = count;
+  }
 }
 
 ClientStatus Daemon::connection_status() const {
@@ -453,6 +466,10 @@ void Daemon::end_turn(Instant now) {
     streams_.refuse_all(now, {FlowRefusal::NoRelay, tcp::Refusal::NetworkUnreachable});
     streams_.read_ready(now);
     streams_.write_ready(now);
+    while (associations_.poll_outgoing()) {
+    }
+    while (associations_.poll_ended()) {
+    }
   }
   if (!watchers_.empty() && next_watch_ && now >= *next_watch_) tell_watchers();
   if (look_up_deadline_ && now >= *look_up_deadline_) {

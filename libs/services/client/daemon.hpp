@@ -62,6 +62,7 @@ class Daemon final : public runtime::TurnParticipant {
   void handle_looked_again(const std::string& host, const std::vector<std::string>& addresses);
   [[nodiscard]] ClientStatus status() const;
   [[nodiscard]] ClientStatus connection_status() const;
+  void add_datagram_drops(ClientStatus& status) const;
 
   // requests
   void handle_line(IpcConnection from, std::string_view line);
@@ -90,6 +91,7 @@ class Daemon final : public runtime::TurnParticipant {
   std::optional<Watchdog> watchdog_;
 
   LocalStreams streams_{loop_, pool_};
+  UdpAssociations associations_{loop_, pool_};
   std::unique_ptr<ProxyServer> proxy_;
 
   std::optional<SignIn> sign_in_;

@@ -285,15 +285,28 @@ void Engine::serve_streams(Instant now) {
   }
 }
 
+void Engine::read_associations(Instant now) {
+  while (auto datagram = parts_.associations.poll_outgoing()) {
+    client_.handle_local_datagram(now, datagram->program, datagram->to, std::move(datagram->payload));
+  }
+  while (const auto program = parts_.associations.poll_ended()) client_.end_program(*program);
+}
+
+void Engine::write_associations(Instant now) {
+  while (const auto datagrams = client_.poll_local_datagrams()) parts_.associations.deliver(now, *datagrams);
+}
+
 void Engine::end_turn(Instant now) {
   if (is_stopped_) return;
   read_udp(now);
   read_tun(now);
+  read_associations(now);
   if (const auto due = client_.next_timeout(); due && *due <= now) client_.handle_timeout(now);
   client_.settle(now);
   upstream_.settle(now);
   client_.settle(now);
   serve_streams(now);
+  write_associations(now);
   write_tun(now);
   write_udp(now);
   handle_outputs(now);

@@ -24,6 +24,7 @@
 #include "services/client/host_view.hpp"
 #include "services/client/io_buffer.hpp"
 #include "services/client/proxy/local_streams.hpp"
+#include "services/client/proxy/udp_associations.hpp"
 #include "services/client/state_store.hpp"
 #include "services/client/tun_link.hpp"
 #include "services/client/upstream_dns.hpp"
@@ -61,6 +62,7 @@ class Engine final : public runtime::TurnParticipant {
     const StateStore& store;
     DnsKeeper& dns;
     LocalStreams& streams;
+    UdpAssociations& associations;
   };
   using Ended = std::function<void(EngineEnded)>;
 
@@ -99,6 +101,8 @@ class Engine final : public runtime::TurnParticipant {
   void write_tun(Instant now);
   void write_udp(Instant now);
   void serve_streams(Instant now);
+  void read_associations(Instant now);
+  void write_associations(Instant now);
   void handle_outputs(Instant now);
 
   // host

@@ -165,7 +165,8 @@ json proxy_json(const std::optional<ProxyStatus>& proxy) {
   return {{"address", proxy->address},
           {"streams", proxy->streams},
           {"accepted", proxy->accepted},
-          {"refused", proxy->refused}};
+          {"refused", proxy->refused},
+          {"associations", proxy->associations}};
 }
 
 json status_json(const ClientStatus& status) {

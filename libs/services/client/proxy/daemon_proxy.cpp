@@ -61,7 +61,7 @@ std::expected<void, Problem> Daemon::start_proxy() {
   // With a TUN everybody on this machine reaches the resources anyway; without, only who has started this.
   if (config_.tun_name.empty()) config->owner = ::geteuid();
   runtime::raise_open_files_limit();
-  auto proxy = ProxyServer::start(std::move(*config), loop_, streams_);
+  auto proxy = ProxyServer::start(std::move(*config), loop_, streams_, associations_);
   if (!proxy) return std::unexpected(proxy.error());
   proxy_ = std::move(*proxy);
   log_.info("SOCKS5 and HTTP are spoken", {{"address", proxy_->address().to_string()}});

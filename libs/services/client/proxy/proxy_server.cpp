@@ -36,8 +36,8 @@ class ProxyGreeting final : public StreamGreeting {
 Problem cannot_listen(const SocketAddress& address) {
   const bool in_use = errno == EADDRINUSE;
   const bool denied = errno == EACCES || errno == EPERM;
-  const auto code = in_use ? config::ExitCode::AddressInUse
-                           : (denied ? config::ExitCode::NotPermitted : config::ExitCode::Failure);
+  const auto code =
+      in_use ? config::ExitCode::AddressInUse : (denied ? config::ExitCode::NotPermitted : config::ExitCode::Failure);
   return {code, "the proxy cannot listen on " + address.to_string() + ": " + std::strerror(errno) +
                     ": name another address with --proxy"};
 }
@@ -45,7 +45,8 @@ Problem cannot_listen(const SocketAddress& address) {
 }  // namespace
 
 std::expected<std::unique_ptr<ProxyServer>, Problem> ProxyServer::start(ProxyConfig config, runtime::EventLoop& loop,
-                                                                        LocalStreams& streams) {
+                                                                        LocalStreams& streams,
+                                                                        UdpAssociations& associations) {
   const runtime::KernelAddress where = runtime::to_kernel(config.listen);
   runtime::Descriptor listener(
       ::socket(where.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP));
@@ -59,14 +60,15 @@ std::expected<std::unique_ptr<ProxyServer>, Problem> ProxyServer::start(ProxyCon
   ::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&storage), &size);
   const SocketAddress address = runtime::from_kernel(storage).value_or(config.listen);
   return std::unique_ptr<ProxyServer>(
-      new ProxyServer(std::move(config), loop, streams, std::move(listener), address));
+      new ProxyServer(std::move(config), loop, streams, associations, std::move(listener), address));
 }
 
 ProxyServer::ProxyServer(ProxyConfig config, runtime::EventLoop& loop, LocalStreams& streams,
-                         runtime::Descriptor listener, SocketAddress address)
+                         UdpAssociations& associations, runtime::Descriptor listener, SocketAddress address)
     : config_(std::move(config)),
       loop_(loop),
       streams_(streams),
+      associations_(associations),
       listener_(std::move(listener)),
       address_(address) {
   loop_.add(listener_.get(), EPOLLIN, [this](std::uint32_t) { accept(); });
@@ -89,8 +91,7 @@ void ProxyServer::accept() {
     }
     if (!fd && (errno == EINTR || errno == ECONNABORTED)) continue;
     if (!fd) return;
-    if (connections_.size() >= kHandshakesMax ||
-        streams_.size() + connections_.size() >= LocalStreams::kStreamsMax) {
+    if (connections_.size() >= kHandshakesMax || streams_.size() + connections_.size() >= LocalStreams::kStreamsMax) {
       ++counters_.full;
       continue;
     }
@@ -146,8 +147,8 @@ void ProxyServer::handle_ready(ConnectionId id) {
 
 /// `output`: what the handshake still has to say before its answer.
 void ProxyServer::begin_stream(Connection& connection, std::string output) {
-  if (connection.handshake.command() != ProxyCommand::Connect) {
-    return streams_.leave(loop_.now(), std::move(connection.fd), output + ProxyHandshake::unsupported());
+  if (connection.handshake.command() == ProxyCommand::UdpAssociate) {
+    return begin_association(connection, std::move(output));
   }
   LocalStreams::Opening opening;
   opening.fd = std::move(connection.fd);
@@ -156,6 +157,14 @@ void ProxyServer::begin_stream(Connection& connection, std::string output) {
   opening.head = std::move(output);
   opening.greeting = std::make_unique<ProxyGreeting>(std::move(connection.handshake), address_);
   streams_.open(loop_.now(), std::move(opening));
+}
+
+void ProxyServer::begin_association(Connection& connection, std::string output) {
+  // A password stands for its owner, whichever user of the machine has it.
+  const auto owner = config_.login ? std::nullopt : config_.owner;
+  if (associations_.open(loop_.now(), connection.fd, connection.handshake, output, owner)) return;
+  const FlowDenial full{FlowRefusal::TooManyFlows, answer_for(FlowRefusal::TooManyFlows)};
+  streams_.leave(loop_.now(), std::move(connection.fd), output + connection.handshake.refused(full, ""));
 }
 
 void ProxyServer::close(ConnectionId id) {

@@ -1,5 +1,5 @@
 // The local port that speaks SOCKS5 and HTTP. Each connection says what it wants (ProxyHandshake), then it becomes a
-// stream of LocalStreams.
+// stream of LocalStreams, or an association for UDP.
 //
 // Who may use it: without a password only this machine, and of it only `owner` and root where an owner is set (the
 // kernel says whose socket is at the other end). With a password everybody who knows it.
@@ -16,6 +16,7 @@
 #include "runtime/loop/event_loop.hpp"
 #include "services/client/problem.hpp"
 #include "services/client/proxy/local_streams.hpp"
+#include "services/client/proxy/udp_associations.hpp"
 
 namespace postern::client {
 
@@ -38,10 +39,11 @@ class ProxyServer final : public runtime::TurnParticipant {
   static constexpr std::size_t kHandshakesMax = 512;
   static constexpr Duration kHandshakeTime = std::chrono::seconds(10);
 
-  /// `loop` and `streams` outlive the server.
+  /// `loop`, `streams` and `associations` outlive the server.
   [[nodiscard]] static std::expected<std::unique_ptr<ProxyServer>, Problem> start(ProxyConfig config,
                                                                                   runtime::EventLoop& loop,
-                                                                                  LocalStreams& streams);
+                                                                                  LocalStreams& streams,
+                                                                                  UdpAssociations& associations);
   ~ProxyServer() override;
 
   /// Where it listens, with the port that the kernel chose.
@@ -58,17 +60,19 @@ class ProxyServer final : public runtime::TurnParticipant {
     ProxyHandshake handshake;
   };
 
-  ProxyServer(ProxyConfig config, runtime::EventLoop& loop, LocalStreams& streams, runtime::Descriptor listener,
-              SocketAddress address);
+  ProxyServer(ProxyConfig config, runtime::EventLoop& loop, LocalStreams& streams, UdpAssociations& associations,
+              runtime::Descriptor listener, SocketAddress address);
   void accept();
   [[nodiscard]] bool may_use(int fd) const;
   void handle_ready(ConnectionId id);
   void begin_stream(Connection& connection, std::string output);
+  void begin_association(Connection& connection, std::string output);
   void close(ConnectionId id);
 
   ProxyConfig config_;
   runtime::EventLoop& loop_;
   LocalStreams& streams_;
+  UdpAssociations& associations_;
   runtime::Descriptor listener_;
   SocketAddress address_;
   std::map<ConnectionId, Connection> connections_;

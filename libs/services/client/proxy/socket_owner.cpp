@@ -30,13 +30,13 @@ struct Query {
 };
 
 /// The peer's socket has our address as its destination.
-Query make_query(const SocketAddress& peer, const SocketAddress& ours) {
+Query make_query(const SocketAddress& peer, const SocketAddress& ours, std::uint8_t protocol) {
   Query query;
   query.header.nlmsg_len = sizeof query;
   query.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
   query.header.nlmsg_flags = NLM_F_REQUEST;
   query.request.sdiag_family = peer.ip.is_v4() ? AF_INET : AF_INET6;
-  query.request.sdiag_protocol = IPPROTO_TCP;
+  query.request.sdiag_protocol = protocol;
   query.request.idiag_states = ~0U;
   inet_diag_sockid& id = query.request.id;
   id.idiag_sport = htons(peer.port);
@@ -50,14 +50,8 @@ Query make_query(const SocketAddress& peer, const SocketAddress& ours) {
   return query;
 }
 
-}  // namespace
-
-std::optional<uid_t> owner_of_peer(int fd) {
-  const auto peer = address_of(fd, &::getpeername);
-  const auto ours = address_of(fd, &::getsockname);
-  if (!peer || !ours || peer->ip.family() != ours->ip.family()) return std::nullopt;
+std::optional<uid_t> owner_of(const Query& query) {
   const runtime::Descriptor line(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
-  const Query query = make_query(*peer, *ours);
   if (!line || ::send(line.get(), &query, sizeof query, 0) != sizeof query) return std::nullopt;
   // The kernel answers before send() returns: there is nothing to wait for.
   alignas(nlmsghdr) std::array<char, 4096> answer{};
@@ -69,6 +63,21 @@ std::optional<uid_t> owner_of_peer(int fd) {
   if (header.nlmsg_type != SOCK_DIAG_BY_FAMILY) return std::nullopt;
   std::memcpy(&found, answer.data() + NLMSG_HDRLEN, sizeof found);
   return found.idiag_uid;
+}
+
+}  // namespace
+
+std::optional<uid_t> owner_of_peer(int fd) {
+  const auto peer = address_of(fd, &::getpeername);
+  const auto ours = address_of(fd, &::getsockname);
+  if (!peer || !ours || peer->ip.family() != ours->ip.family()) return std::nullopt;
+  return owner_of(make_query(*peer, *ours, IPPROTO_TCP));
+}
+
+std::optional<uid_t> owner_of_datagrams(const SocketAddress& source, const SocketAddress& ours) {
+  if (source.ip.family() != ours.ip.family()) return std::nullopt;
+  // Of UDP the kernel looks a socket up as for a packet: the source of the question is where the packet comes from.
+  return owner_of(make_query(ours, source, IPPROTO_UDP));
 }
 
 }  // namespace postern::client
