@@ -178,6 +178,31 @@ def test_what_is_not_allowed_is_prohibited(lab: Lab, postern: Postern) -> None:
     assert ask(postern.laptop, topology.NGINX6, [10], port=54, family=6) == {10: "EACCES"}
 
 
+def test_lists_and_ranges_of_ports_and_the_most_specific_resource_decide(lab: Lab, postern: Postern) -> None:
+    ports = (7001, 7002, 7003, 7004, 7005)
+    for port in ports:
+        lab.host("nginx").spawn(f"udp-echo-{port}", _PYTHON, "-c", _ECHO, str(port))
+    listens = lambda: all(ask(lab.host("connector"), topology.NGINX, [1], port=p, wait=0.2)[1] == "same" for p in ports)  # noqa: E731
+    await_true("the echo servers answer on their own network", listens, SERVER_SECONDS)
+    postern.add_resource("narrow", topology.NGINX, tcp="none", udp="7001-7003,7005", ping=False)
+    postern.grant("narrow")
+    try:
+        seen = lambda port: ask(postern.laptop, topology.NGINX, [10], port=port, wait=1)[10]  # noqa: E731
+        await_true("the narrow resource is known", lambda: seen(7001) == "same", CHANGE_SECONDS)
+        allowed = {port: seen(port) for port in (*ports, ECHO_PORT)}
+        prohibited = "EHOSTUNREACH"
+        assert allowed == {**dict.fromkeys(ports, "same"), 7004: prohibited, ECHO_PORT: prohibited}
+        assert _ping(postern.laptop, topology.NGINX)[0] != 0, "the wide resource allows it, the narrow one does not"
+        # By its name the machine is another resource, which allows other ports.
+        assert ask(postern.laptop, topology.TARGET_NAME, [10]) == {10: "same"}
+        told = postern.laptop.run("postern", "explain", f"{topology.NGINX}:{ECHO_PORT}/udp", check=False).stdout
+        assert "narrow" in told and f"does not allow UDP port {ECHO_PORT}, only: 7001-7003,7005" in told, told
+    finally:
+        postern.admin("resource", "delete", "narrow")
+    again = lambda: ask(postern.laptop, topology.NGINX, [1], wait=0.5)[1] == "same"  # noqa: E731
+    await_true("the wide resource decides again", again, CHANGE_SECONDS)
+
+
 def _dig(host: Host, server: str, name: str, *options: str) -> str:
     return host.output("dig", "+short", "+tries=1", "+time=3", *options, f"@{server}", name)
 
