@@ -152,8 +152,9 @@ bool Connection::start(Role role, const ConnectionId& destination, const Connect
 // --- receiving -----------------------------------------------------------------------------------------------------
 
 std::optional<DropReason> Connection::handle_datagram(Instant now, const Path& from, const PacketHeader& header,
-                                                      ByteView datagram) {
-  if (!paths_.accepts(from)) return DropReason::UnprovenRemote;
+                                                      ByteView datagram, bool follows) {
+  if (!follows) heard_label_.reset();
+  if (!heard_label_ && !paths_.accepts(from)) return DropReason::UnprovenRemote;
   if (state_ == ConnectionState::Ended) {
     // RFC 9000 §10.2.1: the close is repeated ever more rarely.
     ++heard_since_close_;
@@ -163,27 +164,38 @@ std::optional<DropReason> Connection::handle_datagram(Instant now, const Path& f
   streams_.set_now(now, round_trip(), info_.cwnd);
   const std::uint64_t opened = packets_opened();
   const std::uint64_t refused = packets_refused();
-  const std::uint32_t label = label_for(from, header);
+  const std::uint32_t label = heard_label_ ? *heard_label_ : label_for(from, header);
   quic_path_.set_label(label);
   const int result =
       ngtcp2_conn_read_pkt(quic_, &quic_path_.view(), nullptr, datagram.data(), datagram.size(), clock_.at(now));
   const bool heard = packets_opened() != opened;
-  const Duration silence = now - last_heard_;
   if (heard) {
-    last_heard_ = now;
     bytes_received_ += datagram.size();
-    const bool was_unanswered = clock_.handle_heard();
-    if (was_unanswered) probe_wanted_ = is_round_trip_doubtful_ = true;
-    handle_heard(label, from, header);
-    // The client begins a path with a probe, and what follows it at once is a migration, which frees us of the debt.
-    const bool is_left = !from.is_direct() || from == path_;
-    if (context_.config.role == Role::Connector && label != label_ && is_left && has_pacing_debt()) settle_pacing(now);
-    if (silence >= (was_unanswered ? kOutageMin : kSleepMin)) renewal_wanted_ = true;
+    if (heard_label_) {
+      refresh_label(now);
+    } else {
+      handle_heard(now, label, from, header);
+    }
   }
   if (result != 0) handle_error(now, result);
   if (renewal_wanted_) renew_path(now);
   if (heard) return std::nullopt;
   return packets_refused() != refused || result != 0 ? std::optional(DropReason::Undecryptable) : std::nullopt;
+}
+
+/// The first packet of a train that the peer has made: what is true of it is true of those that follow it.
+void Connection::handle_heard(Instant now, std::uint32_t label, const Path& from, const PacketHeader& header) {
+  const Duration silence = now - last_heard_;
+  last_heard_ = now;
+  if (!from.is_direct()) last_relayed_ = now;
+  const bool was_unanswered = clock_.handle_heard();
+  if (was_unanswered) probe_wanted_ = is_round_trip_doubtful_ = true;
+  if (silence >= (was_unanswered ? kOutageMin : kSleepMin)) renewal_wanted_ = true;
+  heard_label_ = label;
+  handle_heard_on(label, from, header);
+  // The client begins a path with a probe, and what follows it at once is a migration, which frees us of the debt.
+  const bool is_left = !from.is_direct() || from == path_;
+  if (context_.config.role == Role::Connector && label != label_ && is_left && has_pacing_debt()) settle_pacing(now);
 }
 
 // --- ending --------------------------------------------------------------------------------------------------------

@@ -70,9 +70,10 @@ class Connection final : public TimerEntry {
   bool send_datagrams(Instant now, StreamId flow, Slice bytes, std::size_t stride);
   [[nodiscard]] DatagramLimit datagram_limit(Instant now, StreamId flow) const;
 
-  /// What is wrong with a datagram that QUIC refused.
+  /// What is wrong with a datagram that QUIC refused. `follows`: the datagram before, of the same train and with the
+  /// same destination connection id, went to this connection too.
   [[nodiscard]] std::optional<DropReason> handle_datagram(Instant now, const Path& from, const PacketHeader& header,
-                                                          ByteView datagram);
+                                                          ByteView datagram, bool follows);
   void handle_timeout(Instant now);
   [[nodiscard]] Instant next_timeout() const;
   [[nodiscard]] std::optional<Transmit> poll_transmit(Instant now, MutableBytes buffer);
@@ -125,22 +126,26 @@ class Connection final : public TimerEntry {
 
   /// The label under which QUIC shall see a packet.
   [[nodiscard]] std::uint32_t label_for(const Path& from, const PacketHeader& header) const;
+  void handle_heard(Instant now, std::uint32_t label, const Path& from, const PacketHeader& header);
   /// The peer made that packet.
-  void handle_heard(std::uint32_t label, const Path& from, const PacketHeader& header);
+  void handle_heard_on(std::uint32_t label, const Path& from, const PacketHeader& header);
   /// Takes over which path QUIC uses now.
   void refresh_path(Instant now);
+  /// The same when its label has changed.
+  void refresh_label(Instant now);
   void renew_path(Instant now);
   void handle_validated(const ngtcp2_path& path, ngtcp2_path_validation_result result);
 
   ConnectionContext& context_;
   const SessionId session_;
   PathTable paths_;
-  Path path_;                                ///< the way that packets take now
-  std::uint32_t label_ = 0;                  ///< of path_
-  std::optional<std::uint32_t> validating_;  ///< at the client: the label whose validation runs
-  std::uint32_t renewed_label_ = 0;          ///< that renew_path() took last
-  SyntheticPath quic_path_{0};               ///< of the packet being read
-  ngtcp2_path_storage written_path_;         ///< of the packet just written
+  Path path_;                                 ///< the way that packets take now
+  std::uint32_t label_ = 0;                   ///< of path_
+  std::optional<std::uint32_t> validating_;   ///< at the client: the label whose validation runs
+  std::uint32_t renewed_label_ = 0;           ///< that renew_path() took last
+  SyntheticPath quic_path_{0};                ///< of the packet being read
+  std::optional<std::uint32_t> heard_label_;  ///< of the packet that was read last, when the peer had made it
+  ngtcp2_path_storage written_path_;          ///< of the packet just written
   std::uint32_t train_label_ = 0;
   /// A packet that was written after others of another path: it leaves next.
   Bytes straggler_;

@@ -23,8 +23,7 @@ std::uint32_t Connection::label_for(const Path& from, const PacketHeader& header
   return label_;
 }
 
-void Connection::handle_heard(std::uint32_t label, const Path& from, const PacketHeader& header) {
-  if (!from.is_direct()) last_relayed_ = last_heard_;
+void Connection::handle_heard_on(std::uint32_t label, const Path& from, const PacketHeader& header) {
   if (context_.config.role == Role::Connector) {
     if (label == paths_.next_label()) paths_.bind(header.destination, paths_.add(from, label_));
     paths_.handle_heard(label, from);
@@ -32,12 +31,19 @@ void Connection::handle_heard(std::uint32_t label, const Path& from, const Packe
   refresh_path(last_heard_);
 }
 
+void Connection::refresh_label(Instant now) {
+  if (quic_ != nullptr && SyntheticPath::label_of(*ngtcp2_conn_get_path(quic_)) != label_) refresh_path(now);
+}
+
 void Connection::refresh_path(Instant now) {
   if (quic_ == nullptr) return;
   const std::uint32_t label = SyntheticPath::label_of(*ngtcp2_conn_get_path(quic_));
   const Path path = paths_.resolve(label).value_or(path_);
   const bool has_changed = path.is_direct() != path_.is_direct() || (path.is_direct() && path != path_);
-  if (label != label_) path_since_ = now;
+  if (label != label_) {
+    path_since_ = now;
+    heard_label_.reset();
+  }
   label_ = label;
   path_ = path;
   if (has_changed && state_ == ConnectionState::Established) context_.events.push(PathChanged{session_, path_});

@@ -53,7 +53,7 @@ class Endpoint::Impl {
   Instant now;
 
  private:
-  void handle_datagram(const Path& path, MutableBytes datagram);
+  void handle_datagram(const Path& path, MutableBytes datagram, std::optional<ConnectionId>& previous);
   [[nodiscard]] std::optional<DropReason> accept(const Path& path, const PacketHeader& header,
                                                  std::size_t datagram_size);
   void after_input(Connection& connection, ConnectionState before);
@@ -96,14 +96,19 @@ Endpoint::Impl::Impl(EndpointConfig given, BlockPool& pool, RandomSource& random
 void Endpoint::Impl::handle_train(Instant at, const Train& train) {
   now = at;
   if (train.stride == 0) return;
+  std::optional<ConnectionId> previous;
   for (std::size_t offset = 0; offset < train.bytes.size(); offset += train.stride) {
-    handle_datagram(train.path, train.bytes.subspan(offset, std::min(train.stride, train.bytes.size() - offset)));
+    handle_datagram(train.path, train.bytes.subspan(offset, std::min(train.stride, train.bytes.size() - offset)),
+                    previous);
   }
 }
 
-void Endpoint::Impl::handle_datagram(const Path& path, MutableBytes datagram) {
+/// `previous`: the destination of the datagram before it in its train, when that went to a connection.
+void Endpoint::Impl::handle_datagram(const Path& path, MutableBytes datagram, std::optional<ConnectionId>& previous) {
   const auto header = parse_packet_header(datagram);
   if (!header) return count(header.error());
+  const bool follows = previous == header->destination;
+  previous.reset();
   Connection* connection = ids_.find(header->destination);
   if (connection == nullptr) {
     if (const auto refused = accept(path, *header, datagram.size())) return count(*refused);
@@ -112,8 +117,9 @@ void Endpoint::Impl::handle_datagram(const Path& path, MutableBytes datagram) {
   if (header->kind == PacketKind::Short && datagram.size() > kAckPacketMax && is_pool_nearly_used_up()) {
     return count(DropReason::NoMemory);
   }
+  previous = header->destination;
   const ConnectionState before = connection->state();
-  if (const auto dropped = connection->handle_datagram(now, path, *header, datagram)) count(*dropped);
+  if (const auto dropped = connection->handle_datagram(now, path, *header, datagram, follows)) count(*dropped);
   after_input(*connection, before);
 }
 

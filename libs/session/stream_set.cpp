@@ -284,14 +284,15 @@ std::uint64_t StreamSet::charge_of(const Stream& stream) const {
 }
 
 void StreamSet::set_held(Stream& stream, std::uint64_t held) {
-  const std::uint64_t before = charge_of(stream);
+  const std::uint64_t first = limits_.first_stream_window;
+  const std::uint64_t before = std::min(stream.held, first);
+  const std::uint64_t after = std::min(held, first);
   held_ = held_ - stream.held + held;
   stream.held = held;
-  const std::uint64_t after = charge_of(stream);
-  for (WindowBudget* budget : {&session_budget_, &process_budget_}) {
-    budget->give_back(before);
-    budget->take(after);
-  }
+  session_budget_.give_back(before);
+  session_budget_.take(after);
+  process_budget_.give_back(before);
+  process_budget_.take(after);
 }
 
 bool StreamSet::has_budget() const {
