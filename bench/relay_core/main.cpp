@@ -1,10 +1,13 @@
-// How fast the relay forwards in memory: what is left when sockets and kernel are taken away. Prints packets/s and Gb/s
-// for single packets and for trains, with a full table of bindings and receivers that change with every train.
+// How fast the relay forwards in memory: what is left when sockets and kernel are taken away. Prints as JSON what a
+// full table of idle bindings takes, and packets/s and Gb/s for single packets and for trains to receivers that change
+// with every train.
 //
 // Usage: relay_bench [bindings]
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 #include <vector>
 
 #include "identity/keys.hpp"
@@ -21,6 +24,19 @@ double seconds_now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+/// Of this process; 0 where /proc does not say.
+long rss_anon_kb() {
+  std::FILE* status = std::fopen("/proc/self/status", "re");
+  if (status == nullptr) return 0;
+  long value = 0;
+  std::array<char, 256> line;
+  while (std::fgets(line.data(), line.size(), status) != nullptr) {
+    if (std::sscanf(line.data(), "RssAnon: %ld", &value) == 1) break;
+  }
+  std::fclose(status);
+  return value;
+}
+
 struct Peer {
   RouteId route;
   SocketAddress address;
@@ -29,10 +45,13 @@ struct Peer {
 class Bench {
  public:
   explicit Bench(std::size_t bindings) : relay_({"bench", kTokenKey, bindings}, random_) {
+    const long before = rss_anon_kb();
     const double start = seconds_now();
     for (std::size_t i = 0; i < bindings; ++i) peers_.push_back(bind(static_cast<std::uint32_t>(i)));
     const double taken = seconds_now() - start;
-    std::printf("%-34s %10.0f /s\n", "binds (401, then authenticated)", static_cast<double>(bindings) / taken);
+    const long rss = rss_anon_kb() - before;
+    std::printf(R"({"bindings": %zu, "binds_per_s": %.0f, "rss_anon_kb": %ld, "ways": {)", bindings,
+                static_cast<double>(bindings) / taken, rss);
   }
 
   void forward(const char* name, std::size_t packet, std::size_t packets) {
@@ -49,10 +68,9 @@ class Bench {
         count += output_.trains().size();
       }
     }
-    const double trains_per_s = static_cast<double>(count) / taken;
-    const double packets_per_s = trains_per_s * static_cast<double>(packets);
-    std::printf("%-34s %10.0f trains/s %12.0f packets/s %9.1f Gb/s\n", name, trains_per_s, packets_per_s,
-                packets_per_s * static_cast<double>(packet) * 8 / 1e9);
+    const double packets_per_s = static_cast<double>(count) / taken * static_cast<double>(packets);
+    std::printf(R"(%s"%s": {"packets_per_s": %.0f, "gbps": %.2f})", std::exchange(separator_, ", "), name,
+                packets_per_s, packets_per_s * static_cast<double>(packet) * 8 / 1e9);
   }
 
  private:
@@ -108,6 +126,7 @@ class Bench {
   relay_core::Relay relay_;
   relay_core::RelayOutput output_;
   std::vector<Peer> peers_;
+  const char* separator_ = "";
 };
 
 }  // namespace
@@ -119,9 +138,10 @@ int main(int argc, char** argv) {
     return 1;
   }
   Bench bench(bindings);
-  bench.forward("single packets of 100 bytes", 100, 1);
-  bench.forward("single packets of 1452 bytes", 1452, 1);
-  bench.forward("trains of 10 x 1452 bytes", 1452, 10);
-  bench.forward("trains of 44 x 1452 bytes", 1452, 44);
+  bench.forward("single_100", 100, 1);
+  bench.forward("single_1452", 1452, 1);
+  bench.forward("train_10x1452", 1452, 10);
+  bench.forward("train_44x1452", 1452, 44);
+  std::puts("}}");
   return 0;
 }

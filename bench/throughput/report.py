@@ -81,6 +81,12 @@ def cpu_medians(runs: list[Run]) -> dict[str, dict[str, dict[str, float]]]:
     }
 
 
+def relay_gbps_per_core(cpu: dict[str, dict[str, dict[str, float]]]) -> dict[str, float]:
+    """{test: what one core of the relay would carry} from the CPU that the server used for what it did carry."""
+    used = {test: found.get("postern-server", 0.0) for test, found in cpu.get("relay", {}).items()}
+    return {test: round(8 / seconds, 1) for test, seconds in used.items() if seconds > 0}
+
+
 def judge(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Compares measured values with bench/targets.json. A target whose value was not measured is left out."""
     judged = {}
@@ -102,7 +108,10 @@ def compose(runs: list[Run], idle: dict[str, Any], valid: bool, noisy: bool) -> 
         result["noisy"] = True
     if valid:
         result["ratios"] = ratios(runs)
-        result["targets"] = judge({"ratios": result["ratios"], "cpu_s_per_gb": cpu_medians(runs), "idle": idle})
+        cpu = cpu_medians(runs)
+        result["relay_gbps_per_core"] = relay_gbps_per_core(cpu)
+        measured = {name: result[name] for name in ("ratios", "relay_gbps_per_core")}
+        result["targets"] = judge(measured | {"cpu_s_per_gb": cpu, "idle": idle})
     return result
 
 
