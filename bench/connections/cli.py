@@ -8,13 +8,11 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from lab.paths import REPO
 from lab.testbed import Lab, await_true, say
 from throughput import report, session, subjects
 from throughput.accounting import Meter
 from throughput.cli import FOREIGN_CPU_LIMIT
 
-LOAD = REPO / "build/release/bin/flow_load"
 PORT = 7000
 
 
@@ -32,15 +30,16 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _measure(lab: Lab, options: argparse.Namespace) -> int:
+    load = session.build("flow_load")
     subjects.start_targets(lab)
-    lab.host("nginx").spawn("flow-target", str(LOAD), "serve", str(PORT))
+    lab.host("nginx").spawn("flow-target", str(load), "serve", str(PORT))
     await_true("the target serves", lambda: "serving" in lab.log("flow-target"), 10)
     for router in ("laptop-nat", "home-nat", "connector"):
         # Their tables are too small for tens of thousands of connections that ended seconds ago.
         lab.host(router).run("sysctl", "-qw", "net.netfilter.nf_conntrack_tcp_timeout_close=1", check=False)
     running = [subjects.STARTERS[name](lab) for name in options.subjects.split(",")]
     runs = [
-        _run(lab, subject, number, options) for number in range(options.rounds + 1) for subject in running
+        _run(lab, load, subject, number, options) for number in range(options.rounds + 1) for subject in running
     ]
     noisy = any(run["foreign_cpu"] > FOREIGN_CPU_LIMIT for run in runs if run["round"] > 0)
     rates: dict[str, dict[str, float]] = {}
@@ -63,10 +62,10 @@ def _names(run: dict[str, Any]) -> tuple[str, str]:
     return run["subject"], run["path"]
 
 
-def _run(lab: Lab, subject: subjects.Subject, number: int, options: argparse.Namespace) -> dict[str, Any]:
+def _run(lab: Lab, load: Path, subject: subjects.Subject, number: int, options: argparse.Namespace) -> dict[str, Any]:
     subject.prepare()
     meter = Meter(lab, subject.processes)
-    argv = [str(LOAD), "open", subject.address, str(PORT), f"{options.seconds:g}", str(options.at_once)]
+    argv = [str(load), "open", subject.address, str(PORT), f"{options.seconds:g}", str(options.at_once)]
     said = lab.host("laptop").output(*argv, seconds=options.seconds + 30)
     cost = meter.stop()
     run: dict[str, Any] = {"round": number, "subject": subject.name, "path": subject.path, "test": "connect"}

@@ -7,12 +7,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from lab.paths import REPO
 from lab.testbed import Lab, LabError, await_true, read_line, say
 from throughput import report, session, subjects
 from throughput.accounting import memory_kb
 
-LOAD = REPO / "build/release/bin/flow_load"
 PROCESSES = ("posternd", "postern-connector", "postern-server")
 
 
@@ -26,14 +24,15 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _measure(lab: Lab, options: argparse.Namespace) -> int:
+    load = session.build("flow_load")
     subjects.start_targets(lab)
-    lab.host("nginx").spawn("flow-target", str(LOAD), "serve", subjects.FLOW_PORTS)
+    lab.host("nginx").spawn("flow-target", str(load), "serve", subjects.FLOW_PORTS)
     await_true("the target serves", lambda: "serving" in lab.log("flow-target"), 10)
     ours = subjects.STARTERS["postern-direct"](lab)
     ours.prepare()
     levels = [{"flows": 0, "rss_anon_kb": _memory_at_rest(lab)}]
     for flows in (int(word) for word in options.flows.split(",")):
-        levels.append({"flows": flows, "rss_anon_kb": _memory_with(lab, ours.address, flows)})
+        levels.append({"flows": flows, "rss_anon_kb": _memory_with(lab, load, ours.address, flows)})
         say(f"{flows} idle flows: {levels[-1]['rss_anon_kb']}")
     result: dict[str, Any] = {"schema": report.SCHEMA, "machine": report.machine(), "levels": levels}
     result["bytes_per_flow"] = {name: _per_flow(levels, name) for name in PROCESSES}
@@ -71,10 +70,10 @@ def _memory_at_rest(lab: Lab) -> dict[str, int]:
     return seen[-1]
 
 
-def _memory_with(lab: Lab, address: str, flows: int) -> dict[str, int]:
-    process = lab.host("laptop").popen(
-        str(LOAD), "hold", address, subjects.FLOW_PORTS, str(flows), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+def _memory_with(lab: Lab, load: Path, address: str, flows: int) -> dict[str, int]:
+    argv = [str(load), "hold", address, subjects.FLOW_PORTS, str(flows)]
+    pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
+    process = lab.host("laptop").popen(*argv, **pipes)
     try:
         said = read_line(process, 120)
         if not said.startswith("held"):

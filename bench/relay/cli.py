@@ -8,11 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from lab.paths import REPO
 from lab.testbed import say
 from throughput import report, session
-
-PROGRAM = REPO / "build/release/bin/relay_bench"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,8 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    subprocess.run([REPO / "tools/build", "release", "relay_bench"], check=True)
-    done = subprocess.run([PROGRAM, str(options.bindings)], capture_output=True, text=True, check=False)
+    done = subprocess.run([session.build("relay_bench"), str(options.bindings)], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         say(f"bench: relay_bench failed: {done.stderr.strip()}")
         return 1

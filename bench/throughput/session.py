@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lab import services
 from lab.debs import FetchError
+from lab.paths import REPO
 from lab.testbed import Lab, LabError, say, scratch_run_dir
 
 def in_lab(measure: Callable[[Lab], int]) -> int:
@@ -29,6 +31,12 @@ def in_lab(measure: Callable[[Lab], int]) -> int:
     finally:
         lab.down()
         shutil.rmtree(run_dir, ignore_errors=True)
+
+
+def build(program: str) -> Path:
+    """A program of bench/, which `./dev build` leaves out."""
+    subprocess.run([REPO / "tools/build", "release", program], check=True, stdout=subprocess.DEVNULL)
+    return REPO / "build/release/bin" / program
 
 
 def write_result(path: Path | None, result: dict[str, Any]) -> None:
