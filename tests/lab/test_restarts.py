@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable
 
 import pytest
 
-from lab import probes, services
+from lab import probes
+from lab.live import LINE_SECONDS, LiveShell
 from lab.postern import Postern
-from lab.testbed import Lab, await_true, read_line
+from lab.testbed import Lab, await_true
 
 NEW_FLOW_SECONDS = 5.0
 PLAYBACK_SECONDS = 5.0
-LINE_SECONDS = 20.0
 
 
 @pytest.fixture
@@ -40,29 +39,6 @@ def _new_flow_works_in(postern: Postern, since: float) -> float:
     """Seconds from `since` until a new flow worked."""
     await_true("a new flow works", lambda: _fetch(postern) == postern.lab.nonce, NEW_FLOW_SECONDS + 10)
     return time.monotonic() - since
-
-
-class LiveShell:
-    """An ssh session that stays open and answers each line: one flow whose life can be watched."""
-
-    def __init__(self, postern: Postern) -> None:
-        command = services.ssh_command(postern.lab, "ssh.home.lan", "cat")
-        self._process = postern.laptop.popen(
-            *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=1
-        )
-
-    def echoes(self, line: str, seconds: float = LINE_SECONDS) -> bool:
-        assert self._process.stdin is not None
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-        return read_line(self._process, seconds).strip() == line
-
-    def ended(self) -> bool:
-        return self._process.poll() is not None
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
 
 
 @pytest.fixture
