@@ -2,9 +2,11 @@
 //
 // Holds: a query that parses is answered by a message that parses, with the same id and question, within the size that
 // was announced; what is refused is refused by a well-formed message; a name goes from the wire to text and back
-// without change; no answer gives more addresses than records may be.
+// without change; no answer gives more addresses than records may be. What is told on of an answer is the same after it
+// was put together afresh, answers what was asked, and has no addresses.
 #include "fuzz.hpp"
 #include "wire/dns.hpp"
+#include "wire/dns_records.hpp"
 
 namespace {
 
@@ -58,9 +60,31 @@ void check_query(ByteView bytes) {
   check_answer(*query, reply, DnsTransport::Udp);
 }
 
+void check_records(ByteView bytes, const DnsMessage& message) {
+  const auto taken = take_dns_records(bytes, message.name, message.type);
+  if (!taken) return;
+  FUZZ_CHECK(is_passed_on(message.type));
+  for (const DnsPlainRecord& record : *taken) {
+    FUZZ_CHECK(record.type == message.type || record.type == DnsType::Cname);
+  }
+  const auto question = build_dns_question(7, message.name, message.type);
+  FUZZ_CHECK(question.has_value());
+  const auto query = parse_dns_query(*question);
+  FUZZ_CHECK(query.has_value());
+  for (const auto transport : {DnsTransport::Udp, DnsTransport::Tcp}) {
+    const Bytes answer = build_dns_records(*query, *taken, transport);
+    if (transport == DnsTransport::Udp) FUZZ_CHECK(answer.size() <= kDnsUdpSizeMax);
+    const auto again = parse_dns_message(answer);
+    FUZZ_CHECK(again && again->name == message.name && addresses_of(*again).empty());
+    if (again->header.is_truncated) continue;
+    FUZZ_CHECK(take_dns_records(answer, message.name, message.type) == taken);
+  }
+}
+
 void check_message(ByteView bytes) {
   const auto message = parse_dns_message(bytes);
   if (!message) return;
+  check_records(bytes, *message);
   FUZZ_CHECK(message->answers.size() <= kDnsRecordsMax);
   for (const DnsRecord& record : message->answers) {
     FUZZ_CHECK(record.data.empty() || (record.data.data() >= bytes.data() &&
