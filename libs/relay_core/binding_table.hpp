@@ -105,6 +105,7 @@ class BindingTable {
   [[nodiscard]] Binding* find_route(RouteKey route);
   /// Nothing when it has expired.
   [[nodiscard]] Binding* find_live_route(RouteKey route, Instant now);
+  [[nodiscard]] Binding* find_source(const SocketAddress& source);
   [[nodiscard]] Binding* find_live_source(const SocketAddress& source, Instant now);
   /// Null at the bound. `route` is not in the table. The source still belongs to nobody: see move().
   [[nodiscard]] Binding* add(RouteKey route);
@@ -124,7 +125,6 @@ class BindingTable {
   [[nodiscard]] std::uint32_t slot_of(const Binding& binding) const {
     return static_cast<std::uint32_t>(&binding - bindings_.data());
   }
-  [[nodiscard]] Binding* find_source(const SocketAddress& source);
   [[nodiscard]] auto hash_of_route() const {
     return [this](std::uint32_t slot) { return hash(bindings_[slot].route); };
   }

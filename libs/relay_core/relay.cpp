@@ -183,4 +183,12 @@ bool Relay::is_bound(const RouteId& route, Instant now) {
   return table_.find_live_route(route_key(route), now) != nullptr;
 }
 
+bool Relay::is_bound_source(const SocketAddress& source, Instant now) {
+  return table_.find_live_source(source, now) != nullptr;
+}
+
+void Relay::close_source(const SocketAddress& source) {
+  if (Binding* binding = table_.find_source(source)) table_.remove(*binding);
+}
+
 }  // namespace postern::relay_core

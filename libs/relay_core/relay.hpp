@@ -49,6 +49,10 @@ class Relay {
   /// Unbinds a route at once and refuses its tickets until the longest of them has ended.
   void revoke(const RouteId& route, WallTime wall);
   [[nodiscard]] bool is_bound(const RouteId& route, Instant now);
+  /// Whether somebody proved a ticket from there.
+  [[nodiscard]] bool is_bound_source(const SocketAddress& source, Instant now);
+  /// Nobody is there any more (a link has ended): unbinds at once.
+  void close_source(const SocketAddress& source);
 
   [[nodiscard]] std::uint64_t epoch() const { return epoch_; }
   [[nodiscard]] std::size_t binding_count() const { return table_.size(); }

@@ -26,7 +26,11 @@ Duration doubled(Duration first, unsigned times, Duration longest) {
 }  // namespace
 
 BindClient::BindClient(BindClientConfig config, RandomSource& random, Instant now)
-    : config_(std::move(config)), random_(random), started_(now), action_at_(now) {
+    : config_(std::move(config)),
+      random_(random),
+      last_sequence_(config_.last_sequence),
+      started_(now),
+      action_at_(now) {
   ask(now);
 }
 
@@ -124,6 +128,7 @@ void BindClient::handle_success(Instant now, const StunView& answer) {
   const Duration lifetime = std::chrono::seconds(std::min<std::uint32_t>(*lifetime_s, 600));
   // Proven from when the request went out: the relay counts from its arrival, which is later.
   proven_until_ = started_ + std::min(kProof, lifetime);
+  doubted_ = false;
   if (!was_bound) {
     push(BindingProven{*mapped});
   } else if (moved) {
@@ -163,6 +168,7 @@ void BindClient::lose() {
 }
 
 void BindClient::rebind_now(Instant now, RebindReason reason) {
+  doubted_ = doubted_ || reason != RebindReason::ControlReturned;
   if (reason == RebindReason::PeerSilent) {
     // One question at a time: who doubts more often than it can be answered would never be answered.
     if (!proven_until_ || *proven_until_ <= now + kDoubt) return;

@@ -9,6 +9,7 @@
 // a right MAC. Nothing is given up: without an answer it asks on, at the longest pause.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <optional>
@@ -35,6 +36,8 @@ struct BindClientConfig {
   HmacSha256 hmac = nullptr;
   /// Network time = `now` since the start of its timeline + this.
   Duration wall_offset{};
+  /// BIND-SEQ starts above it, whatever the clock says.
+  std::uint64_t last_sequence = 0;
 };
 
 enum class RebindReason : std::uint8_t {
@@ -89,10 +92,16 @@ class BindClient {
   void set_ticket(Instant now, BindTicket ticket);
   void set_relay(Instant now, const SocketAddress& relay);
   void set_wall_offset(Duration offset) { config_.wall_offset = offset; }
+  /// Somebody else has bound this route with `sequence`: the next request goes above it.
+  void raise_sequence(std::uint64_t sequence) { last_sequence_ = std::max(last_sequence_, sequence); }
 
   [[nodiscard]] bool is_bound(Instant now) const { return proven_until_ && now < *proven_until_; }
+  /// Bound, and nothing has made that doubtful since the last answer.
+  [[nodiscard]] bool is_certain(Instant now) const { return is_bound(now) && !doubted_; }
   [[nodiscard]] const std::optional<SocketAddress>& mapped_address() const { return mapped_; }
   [[nodiscard]] const SocketAddress& relay() const { return config_.relay; }
+  [[nodiscard]] std::uint64_t last_sequence() const { return last_sequence_; }
+  [[nodiscard]] const BindClientConfig& config() const { return config_; }
   /// Round trip of the last request that was not sent twice.
   [[nodiscard]] std::optional<Duration> round_trip() const { return round_trip_; }
 
@@ -123,6 +132,7 @@ class BindClient {
   Instant started_;
   Instant action_at_;  ///< when the present state does its next thing
   std::optional<Instant> proven_until_;
+  bool doubted_ = false;
   std::optional<SocketAddress> mapped_;
   std::optional<Duration> round_trip_;
   std::deque<BindEvent> events_;

@@ -159,7 +159,7 @@ void StunBuilder::add_error(std::uint16_t code, std::string_view reason) {
 
 void StunBuilder::pad_to(std::size_t size) {
   if (writer_.size() >= size) return;
-  static constexpr std::array<std::uint8_t, kBindRequestSizeMin> kZeros{};
+  static constexpr std::array<std::uint8_t, kStunSizeMax> kZeros{};
   const std::size_t wanted = size - writer_.size();
   add(StunAttribute::Padding,
       ByteView(kZeros).first(std::min(kZeros.size(), padded(wanted) - std::min(padded(wanted), kAttributeHeadSize))));
