@@ -225,6 +225,7 @@ struct RelayEndpoint {
   std::vector<SocketAddress> addresses;  ///< as agents reach it
   identity::SealKey seal_key{};
   std::uint64_t epoch = 0;
+  std::optional<Digest> key_digest{};  ///< of a relay of its own: how its TLS is trusted
 };
 
 struct ControllerConfig {

@@ -98,7 +98,8 @@ void ControlChannel::relay_report(Agent& agent, const wire::RelayReport& report)
 
 /// With what is known of its epoch and of the addresses behind its names.
 RelayEndpoint ControlChannel::endpoint_of(const RelayRecord& relay) const {
-  RelayEndpoint endpoint{relay.name, {}, relay_seal_key(keys_.knock_secret, relay)};
+  RelayEndpoint endpoint{.name = relay.name, .addresses = {}, .seal_key = relay_seal_key(keys_.knock_secret, relay)};
+  if (!relay.public_key.empty()) endpoint.key_digest = identity::sha256(relay.public_key);
   for (const std::string& text : relay.addresses) {
     if (const auto address = SocketAddress::parse(text)) endpoint.addresses.push_back(*address);
   }

@@ -6,8 +6,10 @@ bool RelayBook::set(const RelayEndpoint& relay) {
   const auto found = relays_.find(relay.name);
   if (found != relays_.end()) {
     const RelayEndpoint& known = found->second;
-    if (known.epoch == relay.epoch && known.addresses == relay.addresses && known.seal_key == relay.seal_key)
+    if (known.epoch == relay.epoch && known.addresses == relay.addresses && known.seal_key == relay.seal_key &&
+        known.key_digest == relay.key_digest) {
       return false;
+    }
   }
   relays_[relay.name] = relay;
   return true;
@@ -43,6 +45,8 @@ wire::RelayInfo RelayBook::info(const RelayEndpoint& relay, const TicketHolder& 
   info.set_access_token(std::string(as_text(sealed)));
   info.set_mac_key(std::string(as_text(ticket.mac_key)));
   info.set_expires_at_ms(to_unix_ms(holder.expires_at));
+  info.set_tls(true);
+  if (relay.key_digest) info.set_tls_key_digest(std::string(as_text(*relay.key_digest)));
   return info;
 }
 

@@ -16,12 +16,15 @@
 #include "base/time.hpp"
 #include "runtime/http/byte_stream.hpp"
 #include "runtime/http/io_loop.hpp"
+#include "runtime/http/proxy.hpp"
 
 namespace postern::runtime {
 
-/// How the server proves itself: the digest of its own root's key, or a chain to a public CA and the host's name.
+/// How the server proves itself: the digest of its own root's key, or a chain to a public CA and the host's name. A relay
+/// of its own has no certificate of either: the controller says the digest of its key.
 struct ServerTrust {
   std::optional<Digest> root_pin{};
+  std::optional<Digest> key_pin{};  ///< wins over the others
 };
 
 struct ServerAddress {
@@ -29,6 +32,7 @@ struct ServerAddress {
   std::uint16_t port = 443;
   /// Addresses found before our own resolver was installed; empty: resolve `host` at each attempt.
   std::vector<std::string> fixed_addresses{};
+  Proxies proxies{};  ///< how to get there; a proxy finds the host's address itself
 };
 
 struct ConnectError {

@@ -1,19 +1,18 @@
-// Finds the server's addresses, tries them one after the other, and does the TLS handshake with the first that answers.
-// Somebody who answers but is not trusted ends the attempt: trying the next address would hide it.
-#include <boost/asio/ip/tcp.hpp>
-#include <deque>
+// Connects, and does the TLS handshake with the first address that answers. Somebody who answers but is not trusted
+// ends the attempt: trying the next address would hide it.
+#include <unistd.h>
 
+#include <utility>
+
+#include "runtime/http/tcp_connect.hpp"
 #include "runtime/http/tls.hpp"
 #include "runtime/http/tls_context.hpp"
 #include "runtime/http/tls_stream.hpp"
 
 namespace postern::runtime {
 
-namespace asio = boost::asio;
-using asio::ip::tcp;
-
 namespace {
-constexpr std::chrono::seconds kOneAddressMax{5};
+constexpr std::chrono::seconds kHandshakeMax{5};
 }
 
 class TlsConnect::Impl : public std::enable_shared_from_this<Impl> {
@@ -23,22 +22,16 @@ class TlsConnect::Impl : public std::enable_shared_from_this<Impl> {
         server_(server),
         trust_(trust),
         done_(std::move(done)),
-        resolver_(loop.context()),
-        socket_(loop.context()),
+        connect_(loop, server,
+                 [this](std::expected<TcpConnected, std::string> connected) {
+                   connected ? shake_hands(*connected) : fail(connected.error());
+                 }),
         deadline_(loop),
-        one_address_(loop) {}
+        handshake_(loop) {}
 
   void start(Duration deadline) {
     deadline_.start(deadline, [self = shared_from_this()] { self->fail("gave no answer in time"); });
-    for (const std::string& text : server_.fixed_addresses) add_address(text);
-    if (addresses_.empty()) add_address(server_.host);
-    if (!addresses_.empty()) return try_next();
-    resolver_.async_resolve(server_.host, std::to_string(server_.port),
-                            [self = shared_from_this()](const boost::system::error_code& error, const auto& results) {
-                              if (error) return self->fail("its name cannot be resolved: " + error.message());
-                              for (const auto& result : results) self->addresses_.push_back(result.endpoint());
-                              self->try_next();
-                            });
+    connect_.start();
   }
 
   void cancel() {
@@ -47,41 +40,18 @@ class TlsConnect::Impl : public std::enable_shared_from_this<Impl> {
   }
 
  private:
-  void add_address(const std::string& text) {
-    boost::system::error_code error;
-    const auto address = asio::ip::make_address(text, error);
-    if (!error) addresses_.emplace_back(address, server_.port);
-  }
-
-  void try_next() {
+  void shake_hands(const TcpConnected& connected) {
     if (!done_) return;
-    if (addresses_.empty()) return fail(problem_.empty() ? "it has no address" : problem_);
-    const tcp::endpoint endpoint = addresses_.front();
-    addresses_.pop_front();
-    one_address_.start(kOneAddressMax, [self = shared_from_this()] {
-      boost::system::error_code ignored;
-      self->socket_.close(ignored);
+    auto context = make_client_context(trust_);
+    if (!context) {
+      ::close(connected.descriptor);
+      return report({ConnectError::Kind::NotTrusted, context.error()});
+    }
+    stream_ = std::make_shared<TlsStream>(loop_, connected.descriptor,
+                                          new_client_connection(*context, trust_, server_.host), connected.remote);
+    handshake_.start(kHandshakeMax, [self = shared_from_this()] {
       if (self->stream_) self->stream_->abort();
     });
-    boost::system::error_code ignored;
-    socket_.close(ignored);
-    socket_.async_connect(endpoint, [self = shared_from_this(), endpoint](const boost::system::error_code& error) {
-      if (!self->done_) return;
-      if (!error) return self->shake_hands(endpoint);
-      self->problem_ = error == asio::error::operation_aborted ? "gave no answer in time" : error.message();
-      self->try_next();
-    });
-  }
-
-  void shake_hands(const tcp::endpoint& endpoint) {
-    auto context = make_client_context(trust_);
-    if (!context) return report({ConnectError::Kind::NotTrusted, context.error()});
-    boost::system::error_code error;
-    const int descriptor = socket_.release(error);
-    if (error) return fail(error.message());
-    const std::string remote = endpoint.address().to_string() + ' ' + std::to_string(endpoint.port());
-    stream_ =
-        std::make_shared<TlsStream>(loop_, descriptor, new_client_connection(*context, trust_, server_.host), remote);
     stream_->handshake(TlsStream::Side::Client,
                        [self = shared_from_this(), context = *context](std::error_code failure) {
                          if (self->done_) self->judge(failure);
@@ -89,6 +59,7 @@ class TlsConnect::Impl : public std::enable_shared_from_this<Impl> {
   }
 
   void judge(std::error_code failure) {
+    handshake_.cancel();
     if (!failure) {
       const auto stream = std::exchange(stream_, nullptr);
       const Connected done = std::exchange(done_, nullptr);
@@ -98,8 +69,7 @@ class TlsConnect::Impl : public std::enable_shared_from_this<Impl> {
     const std::string distrust = distrust_reason(stream_->connection(), trust_, server_.host);
     stream_ = nullptr;
     if (!distrust.empty()) return report({ConnectError::Kind::NotTrusted, distrust});
-    problem_ = "the TLS handshake failed: " + failure.message();
-    try_next();
+    connect_.next("the TLS handshake failed: " + failure.message());
   }
 
   void fail(const std::string& what) {
@@ -115,10 +85,7 @@ class TlsConnect::Impl : public std::enable_shared_from_this<Impl> {
 
   void release() {
     deadline_.cancel();
-    one_address_.cancel();
-    resolver_.cancel();
-    boost::system::error_code ignored;
-    socket_.close(ignored);
+    handshake_.cancel();
     if (stream_) stream_->abort();
     stream_ = nullptr;
   }
@@ -127,13 +94,10 @@ class TlsConnect::Impl : public std::enable_shared_from_this<Impl> {
   ServerAddress server_;
   ServerTrust trust_;
   Connected done_;  // empty: over
-  tcp::resolver resolver_;
-  tcp::socket socket_;
+  TcpConnect connect_;
   Timer deadline_;
-  Timer one_address_;
-  std::deque<tcp::endpoint> addresses_;
+  Timer handshake_;
   std::shared_ptr<TlsStream> stream_;
-  std::string problem_;
 };
 
 TlsConnect::TlsConnect(IoLoop& loop, const ServerAddress& server, const ServerTrust& trust, Duration deadline,

@@ -107,6 +107,13 @@ int verify_pinned(X509_STORE_CTX* presented, void* argument) {
   return 0;
 }
 
+int verify_key(X509_STORE_CTX* presented, void* argument) {
+  X509* leaf = X509_STORE_CTX_get0_cert(presented);
+  const bool is_it = leaf != nullptr && key_has_digest(leaf, *static_cast<const Digest*>(argument));
+  X509_STORE_CTX_set_error(presented, is_it ? X509_V_OK : X509_V_ERR_APPLICATION_VERIFICATION);
+  return is_it ? 1 : 0;
+}
+
 std::expected<void, std::string> use_chain(SSL_CTX* context, const std::string& certificate_pem) {
   const Owned<BIO> source = memory(certificate_pem);
   const Owned<X509> leaf(PEM_read_bio_X509(source.get(), nullptr, nullptr, nullptr));
@@ -142,15 +149,25 @@ std::expected<TlsContext, std::string> make_server_context(const std::string& ce
   return context;
 }
 
+std::string certificate_to_pem(ByteView der) {
+  const unsigned char* at = der.data();
+  const Owned<X509> certificate(d2i_X509(nullptr, &at, static_cast<long>(der.size())));
+  const Owned<BIO> text(BIO_new(BIO_s_mem()));
+  if (!certificate || !text || PEM_write_bio_X509(text.get(), certificate.get()) != 1) return {};
+  char* data = nullptr;
+  const long size = BIO_get_mem_data(text.get(), &data);
+  return {data, static_cast<std::size_t>(size)};
+}
+
 std::expected<TlsContext, std::string> make_client_context(const ServerTrust& trust) {
   const TlsContext made = new_context(TLS_client_method());
   SSL_CTX* raw = made.get();
   // The pin lives as long as the context that checks it.
-  auto pin = std::make_shared<std::optional<Digest>>(trust.root_pin);
+  auto pin = std::make_shared<std::optional<Digest>>(trust.key_pin ? trust.key_pin : trust.root_pin);
   TlsContext context(raw, [made, pin](SSL_CTX*) {});
   SSL_CTX_set_verify(raw, SSL_VERIFY_PEER, nullptr);
   if (*pin) {
-    SSL_CTX_set_cert_verify_callback(raw, verify_pinned, &**pin);
+    SSL_CTX_set_cert_verify_callback(raw, trust.key_pin ? verify_key : verify_pinned, &**pin);
   } else if (auto found = use_system_authorities(raw); !found) {
     return std::unexpected(found.error());
   }
@@ -163,7 +180,7 @@ ssl_st* new_client_connection(const TlsContext& context, const ServerTrust& trus
   // SSL_set_tlsext_host_name without its macro, whose cast of the name warns.
   if (!is_address(host))
     SSL_ctrl(connection, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name, const_cast<char*>(host.c_str()));
-  if (!trust.root_pin) {
+  if (!trust.root_pin && !trust.key_pin) {
     X509_VERIFY_PARAM* names = SSL_get0_param(connection);
     if (is_address(host)) {
       X509_VERIFY_PARAM_set1_ip_asc(names, host.c_str());
@@ -181,6 +198,7 @@ ssl_st* new_server_connection(const TlsContext& context) {
 std::string distrust_reason(const ssl_st* connection, const ServerTrust& trust, const std::string& host) {
   const long result = SSL_get_verify_result(connection);
   if (result == X509_V_OK) return {};
+  if (trust.key_pin) return host + " is not the relay that was promised: it has another key";
   if (trust.root_pin) {
     return host + " is not the server that was promised: its certificate does not lead to the pinned root";
   }

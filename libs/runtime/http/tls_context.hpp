@@ -18,9 +18,12 @@ using TlsContext = std::shared_ptr<ssl_ctx_st>;
 [[nodiscard]] std::expected<TlsContext, std::string> make_server_context(const std::string& certificate_pem,
                                                                          const std::string& private_key_pem);
 
-/// With a pin: the chain must end in a root with that key digest, and the leaf must carry the URI SAN
-/// "postern:controller"; names and dates are not looked at (PROTOCOL.md §5.4). Without: public CAs and the host's
-/// name.
+/// PEM of a DER certificate; empty when it is none.
+[[nodiscard]] std::string certificate_to_pem(ByteView der);
+
+/// With a pin of a root: the chain must end in a root with that key digest, and the leaf must carry the URI SAN
+/// "postern:controller"; names and dates are not looked at (PROTOCOL.md §5.4). With a pin of a key: the leaf must have
+/// that key, nothing else counts. Without: public CAs and the host's name.
 [[nodiscard]] std::expected<TlsContext, std::string> make_client_context(const ServerTrust& trust);
 
 /// A connection of the context; SNI and the name to check are set from `host` for agents. The caller owns it.

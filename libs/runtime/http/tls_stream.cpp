@@ -51,6 +51,19 @@ void TlsStream::handshake(Side side, std::function<void(std::error_code)> done) 
                                           const boost::system::error_code& error) { done(error); });
 }
 
+std::optional<TlsStream::Released> TlsStream::release() {
+  SSL* connection = impl_->stream.native_handle();
+  if (impl_->reading || impl_->closing || BIO_ctrl_pending(SSL_get_rbio(connection)) > 0) return std::nullopt;
+  impl_->closing = true;
+  boost::system::error_code error;
+  const int descriptor = impl_->stream.next_layer().release(error);
+  if (error) return std::nullopt;
+  // Asio gave it memory to read from and write to; the socket takes their place, and Asio's own reference ends with it.
+  SSL_up_ref(connection);
+  SSL_set_fd(connection, descriptor);
+  return Released{descriptor, connection};
+}
+
 void TlsStream::read_some(MutableBytes into, Done done) {
   impl_->reading = true;
   impl_->stream.async_read_some(

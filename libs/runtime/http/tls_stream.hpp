@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "runtime/http/byte_stream.hpp"
@@ -22,6 +23,14 @@ class TlsStream final : public ByteStream, public std::enable_shared_from_this<T
 
   void handshake(Side side, std::function<void(std::error_code)> done);
   [[nodiscard]] ssl_st* connection();
+
+  struct Released {
+    int descriptor = -1;
+    ssl_st* connection = nullptr;  ///< on that descriptor; the receiver's
+  };
+  /// Gives the connection away, between two reads and with nothing to be written; nothing when the peer has already
+  /// sent more. This object is of no use afterwards.
+  [[nodiscard]] std::optional<Released> release();
 
   void read_some(MutableBytes into, Done done) override;
   void write_some(ByteView from, Done done) override;

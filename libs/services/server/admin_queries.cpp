@@ -221,6 +221,15 @@ json relay_json(const RelaySnapshot& relay) {
           {"forwarded_packets", relay.stats.forwarded_packets},
           {"forwarded_bytes", relay.stats.forwarded_bytes},
           {"send_dropped", relay.send_dropped},
+          {"links",
+           {{"open", relay.links.open},
+            {"unbound", relay.links.unbound},
+            {"accepted", relay.links.accepted},
+            {"refused_full", relay.links.refused_full},
+            {"never_bound", relay.links.never_bound},
+            {"bytes_received", relay.links.bytes_received},
+            {"bytes_sent", relay.links.bytes_sent},
+            {"dropped", relay.links.dropped_datagrams}}},
           {"drops", drops},
           {"binds", binds}};
 }
@@ -228,7 +237,8 @@ json relay_json(const RelaySnapshot& relay) {
 std::string relay_text(const RelaySnapshot& relay) {
   std::uint64_t dropped = relay.send_dropped;
   for (const std::uint64_t count : relay.stats.drops) dropped += count;
-  return "Relay      " + std::to_string(relay.bindings) + " bound, " + std::to_string(relay.stats.forwarded_packets) +
+  return "Relay      " + std::to_string(relay.bindings) + " bound (" + std::to_string(relay.links.open) +
+         " links over TLS), " + std::to_string(relay.stats.forwarded_packets) +
          " packets (" + std::to_string(relay.stats.forwarded_bytes) + " bytes) forwarded, " + std::to_string(dropped) +
          " dropped\n";
 }

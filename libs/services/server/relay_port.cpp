@@ -3,6 +3,8 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 
+#include "base/link_address.hpp"
+
 namespace postern::server {
 namespace {
 
@@ -34,6 +36,16 @@ std::expected<std::unique_ptr<RelayPort>, ServerError> RelayPort::open(runtime::
 RelayPort::RelayPort(runtime::EventLoop& loop, runtime::UdpSocket socket)
     : loop_(loop),
       socket_(std::move(socket)),
+      links_(loop, {},
+             {.train = [this](const SocketAddress& from, MutableBytes bytes,
+                              std::size_t stride) { forward(from, bytes, stride, 0); },
+              .closed =
+                  [this](const SocketAddress& from) {
+                    if (relay_) relay_->close_source(from);
+                  },
+              .is_bound = [this](const SocketAddress& from) {
+                return relay_ && relay_->is_bound_source(from, loop_.now());
+              }}),
       buffer_(static_cast<std::uint8_t*>(
           ::mmap(nullptr, kBufferSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))) {
   if (buffer_ == MAP_FAILED) throw std::bad_alloc();
@@ -53,6 +65,7 @@ void RelayPort::attach() {
 }
 
 void RelayPort::detach() {
+  links_.close_all();
   loop_.remove(socket_.fd());
   loop_.remove_participant(*this);
 }
@@ -72,7 +85,8 @@ RelaySnapshot RelayPort::snapshot() const {
   RelaySnapshot snapshot{
       .bytes_received = udp.bytes_received,
       .bytes_sent = udp.bytes_sent,
-      .send_dropped = udp.dropped_queue_full + udp.dropped_too_large + udp.dropped_unreachable,
+      .send_dropped = udp.dropped_queue_full + udp.dropped_too_large + udp.dropped_unreachable + forged_,
+      .links = links_.stats(),
   };
   if (!relay_) return snapshot;
   snapshot.epoch = relay_->epoch();
@@ -85,31 +99,45 @@ void RelayPort::end_turn(Instant now) {
   if (relay_) {
     if (const auto due = relay_->next_timeout(); due && *due <= now) relay_->handle_timeout(now, wall());
   }
+  links_.handle_timeout(now);
   if (pending_) work();
 }
 
 std::optional<Instant> RelayPort::next_timeout() const {
   if (pending_) return loop_.now();
-  return relay_ ? relay_->next_timeout() : std::nullopt;
+  const auto relay = relay_ ? relay_->next_timeout() : std::nullopt;
+  const auto links = links_.next_timeout();
+  return relay && links ? std::min(*relay, *links) : relay ? relay : links;
 }
 
 /// Receives, forwards, until the socket is empty, cannot send any more, or the turn's share is used up.
 void RelayPort::work() {
   pending_ = false;
   if (socket_.is_blocked() && !socket_.flush()) return;  // EPOLLOUT comes
-  const WallTime now = wall();
   for (unsigned count = 0; count < kTrainsPerTurn; ++count) {
     const auto received = socket_.receive(MutableBytes(buffer_, kBufferSize));
     if (!received) return;
-    if (!relay_) continue;
-    relay_->handle_train(loop_.now(), now, received->from, ByteView(buffer_, received->size), received->stride, out_);
-    for (const relay_core::OutgoingTrain& train : out_.trains()) {
-      static_cast<void>(socket_.send(train.to, train.bytes, train.stride, received->ecn));  // drops are counted there
+    if (is_link_address(received->from)) {
+      ++forged_;
+      continue;
     }
-    out_.clear();
+    forward(received->from, ByteView(buffer_, received->size), received->stride, received->ecn);
     if (socket_.is_blocked()) return;
   }
   pending_ = true;
+}
+
+void RelayPort::forward(const SocketAddress& from, ByteView bytes, std::size_t stride, std::uint8_t ecn) {
+  if (!relay_) return;
+  relay_->handle_train(loop_.now(), wall(), from, bytes, stride, out_);
+  for (const relay_core::OutgoingTrain& train : out_.trains()) {
+    if (is_link_address(train.to)) {
+      links_.send(loop_.now(), train.to, train.bytes, train.stride);
+    } else {
+      static_cast<void>(socket_.send(train.to, train.bytes, train.stride, ecn));  // drops are counted there
+    }
+  }
+  out_.clear();
 }
 
 }  // namespace postern::server

@@ -4,13 +4,16 @@
 
 #include <array>
 #include <csignal>
+#include <thread>
 
 #include "config/version.hpp"
 #include "runtime/http/control_client.hpp"
+#include "runtime/http/tls_context.hpp"
 #include "runtime/loop/signals.hpp"
 #include "runtime/os/limits.hpp"
 #include "runtime/os/log.hpp"
 #include "runtime/os/random.hpp"
+#include "services/server/link_front.hpp"
 #include "services/server/relay_port.hpp"
 #include "services/server/relay_state.hpp"
 
@@ -27,6 +30,37 @@ std::string host_name() {
   std::array<char, 256> name{};
   return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "";
 }
+
+/// Takes TLS connections on a thread of its own, and hands over those that were upgraded.
+class FrontThread {
+ public:
+  FrontThread(const SocketAddress& listen, const identity::PrivateKey& key, LinkFront::Accept accept)
+      : http_(loop_, {.tls = {.listen = listen,
+                              .certificate_pem = runtime::certificate_to_pem(
+                                  identity::self_signed_certificate(key, runtime::wall_now())),
+                              .private_key_pem = key.to_pem()}}),
+        front_(http_, std::move(accept)) {}
+  ~FrontThread() {
+    if (!thread_.joinable()) return;
+    loop_.post([this] {
+      http_.stop();
+      loop_.stop();
+    });
+    thread_.join();
+  }
+
+  std::expected<void, runtime::ListenError> start() {
+    if (auto started = http_.start(); !started) return started;
+    thread_ = std::thread([this] { loop_.run(); });
+    return {};
+  }
+
+ private:
+  runtime::IoLoop loop_;
+  runtime::HttpServer http_;
+  LinkFront front_;
+  std::thread thread_;
+};
 
 class RelayServer final : public runtime::TurnParticipant {
  public:
@@ -46,11 +80,13 @@ class RelayServer final : public runtime::TurnParticipant {
     if (!port) return std::unexpected(port.error());
     port_ = std::move(*port);
     if (state_.membership()) serve(*state_.membership());
+    if (auto started = start_front(); !started) return started;
     port_->attach();
     loop_.add_participant(*this);
     start_control();
     loop_.run();
     control_->stop();
+    front_.reset();
     loop_.remove_participant(*this);
     port_->detach();
     if (failure_) return std::unexpected(*failure_);
@@ -64,6 +100,22 @@ class RelayServer final : public runtime::TurnParticipant {
   [[nodiscard]] std::optional<Instant> next_timeout() const override { return report_at_; }
 
  private:
+  std::expected<void, ServerError> start_front() {
+    front_ = std::make_unique<FrontThread>(
+        options_.listen, state_.key(), [this](runtime::LinkSocket::Connection connection, const std::string& key) {
+          auto shared = std::make_shared<runtime::LinkSocket::Connection>(std::move(connection));
+          (void)loop_.post([this, shared, key] { port_->accept_link(std::move(*shared), key); });
+        });
+    const auto started = front_->start();
+    if (started) return {};
+    const bool in_use = started.error().kind == runtime::ListenError::Kind::AddressInUse;
+    const bool refused = started.error().kind == runtime::ListenError::Kind::NotPermitted;
+    return std::unexpected(ServerError{in_use    ? ExitCode::AddressInUse
+                                       : refused ? ExitCode::NotPermitted
+                                                 : ExitCode::Failure,
+                                       started.error().message});
+  }
+
   void start_control() {
     runtime::ControlConfig config;
     config.server = options_.controller->server;
@@ -187,6 +239,7 @@ class RelayServer final : public runtime::TurnParticipant {
   runtime::EventLoop loop_;
   runtime::SignalWatcher signals_;
   std::unique_ptr<RelayPort> port_;
+  std::unique_ptr<FrontThread> front_;
   std::unique_ptr<runtime::ControlClient> control_;
   std::string network_;
   std::string name_;

@@ -37,6 +37,8 @@ class RelayThread {
   [[nodiscard]] std::uint64_t epoch() const;
   /// From the controller's thread. Waits here when the relay's mailbox is full: a revocation is never lost.
   void revoke(const RouteId& route);
+  /// From the controller's thread. Closed unused when the relay's mailbox is full.
+  void accept_link(runtime::LinkSocket::Connection connection, const std::string& key);
   /// `done` is called on the controller's thread; nothing when the relay's mailbox is full.
   void query(std::function<void(std::optional<RelaySnapshot>)> done);
 

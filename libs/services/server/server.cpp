@@ -13,6 +13,7 @@
 #include "runtime/store/master_key.hpp"
 #include "services/server/admin_service.hpp"
 #include "services/server/controller_host.hpp"
+#include "services/server/link_front.hpp"
 #include "services/server/relay_addresses.hpp"
 #include "services/server/relay_names.hpp"
 #include "services/server/relay_thread.hpp"
@@ -161,6 +162,11 @@ class Server {
                   [this](std::shared_ptr<runtime::ByteStream> stream, const runtime::HttpRequest& request) {
                     host_.take_connection(std::move(stream), request);
                   });
+    if (!options_.relay_role) return;
+    link_front_ = std::make_unique<LinkFront>(
+        http_, [this](runtime::LinkSocket::Connection connection, const std::string& key) {
+          if (relay_) relay_->accept_link(std::move(connection), key);
+        });
   }
 
   std::expected<void, ServerError> open_relay() {
@@ -268,6 +274,7 @@ class Server {
   WebContext web_;
   runtime::HttpServer http_;
   std::unique_ptr<RelayThread> relay_;
+  std::unique_ptr<LinkFront> link_front_;
   std::unique_ptr<AddressWatch> address_watch_;
   RelayNames relay_names_{loop_, host_, log_};
   std::unique_ptr<AdminService> admin_;
