@@ -73,7 +73,8 @@ int main(int argc, char** argv) {
   runtime::use_one_heap();
   client::DaemonConfig config{
       settings->text("state"), settings->text("socket"), or_empty("tun"), or_empty("resolv-conf"),
-      config::version(),       {.level = *level},        proxy,           settings->text("proxy-password-file")};
+      config::version(),       {.level = *level},        proxy,           settings->text("proxy-password-file"),
+      *runtime::parse_proxies(settings->text("https-proxy"), settings->text("no-proxy"))};
   client::Daemon daemon(std::move(config));
   const auto ended = daemon.run();
   return ended ? config::to_status(ExitCode::Ok) : fail(ended.error().code, ended.error().text);

@@ -160,7 +160,8 @@ void Client::send_heartbeat(Instant now) {
 void Client::handle_train(Instant now, const SocketAddress& from, MutableBytes bytes, std::size_t stride,
                           std::uint8_t ecn) {
   if (stride == 0) stride = std::max<std::size_t>(bytes.size(), 1);  // one datagram
-  if (relay_.address() != from) return handle_direct_train(now, from, bytes, stride, ecn);
+  if (!relay_.is_relay(from)) return handle_direct_train(now, from, bytes, stride, ecn);
+  relay_.note_received(from);
   switch (wire::classify_datagram(bytes)) {
     case wire::DatagramClass::Stun:
       for (std::size_t at = 0; at < bytes.size(); at += stride) {
@@ -210,8 +211,8 @@ void Client::set_host_addresses(std::vector<path::Interface> interfaces, std::ui
 
 std::optional<session::Transmit> Client::poll_transmit(Instant now, MutableBytes buffer) {
   if (const auto request = relay_.poll_transmit()) {
-    std::ranges::copy(*request, buffer.begin());
-    return session::Transmit{{0, *relay_.address()}, buffer.first(request->size()), request->size(), 0};
+    std::ranges::copy(request->datagram, buffer.begin());
+    return session::Transmit{{0, request->to}, buffer.first(request->datagram.size()), request->datagram.size(), 0};
   }
   if (!plane_) return std::nullopt;
   if (const auto check = plane_->direct.poll_transmit(now)) {
@@ -219,7 +220,9 @@ std::optional<session::Transmit> Client::poll_transmit(Instant now, MutableBytes
     const ByteView datagram = buffer.first(check->datagram.size());
     return session::Transmit{{session::kDirectLabel, check->to}, datagram, datagram.size(), 0};
   }
-  return plane_->sessions.poll_transmit(now, buffer);
+  auto train = plane_->sessions.poll_transmit(now, buffer);
+  if (train && train->path.remote == relay_.address()) relay_.note_sent(now);
+  return train;
 }
 
 // --- the TUN's side --------------------------------------------------------------------------------------------------

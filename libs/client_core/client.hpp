@@ -148,6 +148,15 @@ class Client {
   /// True once the controller has said what there is.
   [[nodiscard]] bool is_loaded() const { return directory_.is_loaded(); }
 
+  // --- relay link ----------------------------------------------------------------------------------------------------
+  /// The link over TLS that shall be open. Datagrams to its name go into it, and come from it with that as their
+  /// source.
+  [[nodiscard]] std::optional<wire::WantedLink> wanted_link() const { return relay_.wanted_link(); }
+  void handle_link_open(Instant now, const SocketAddress& link) { relay_.handle_link_open(now, link); }
+  void handle_link_closed(Instant now, const SocketAddress& link, const std::string& reason) {
+    relay_.handle_link_closed(now, link, reason);
+  }
+
   /// Since when the controller is away; nothing while it is there, or before the first attempt has failed.
   [[nodiscard]] std::optional<Instant> controller_lost_at() const { return control_lost_at_; }
   // --- state ---------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 // The read-only side of Client: state, status, routes.
 #include <algorithm>
 
+#include "base/link_address.hpp"
 #include "client_core/client.hpp"
 #include "client_core/data_plane.hpp"
 
@@ -88,8 +89,12 @@ std::string Client::reason(Instant now) const {
   if (!control_up_ && !control_failure_.empty()) return control_failure_;
   if (!control_up_) return "connecting to the controller";
   if (!directory_.is_loaded()) return "waiting for the controller's first update";
-  if (!relay_.address()) return "the controller has named no relay";
-  if (!relay_.is_bound(now)) return "the relay " + relay_.address()->to_string() + " has not answered over UDP yet";
+  if (!relay_.udp_address()) return "the controller has named no relay";
+  if (!relay_.is_bound(now)) {
+    const std::string tls = relay_.link_failure();
+    return "the relay " + relay_.udp_address()->to_string() + " has not answered over UDP yet" +
+           (tls.empty() ? "" : ", and is not reached over TLS: " + tls);
+  }
   return "no lease is valid";
 }
 
@@ -133,6 +138,10 @@ std::vector<SessionStatus> Client::session_status() const {
     entry.path = report.is_direct ? "direct" : "relay";
     entry.path_reason = path::sentence(report.reason);
     entry.remote = stats->path.remote.to_string();
+    if (is_link_address(stats->path.remote)) {
+      entry.path = "relay over TLS";
+      entry.remote = relay_.udp_address() ? relay_.udp_address()->to_string() : "";
+    }
     entry.round_trip = stats->smoothed_rtt;
     entry.bytes_sent = stats->bytes_sent;
     entry.bytes_received = stats->bytes_received;
@@ -195,9 +204,7 @@ ClientStatus Client::status(Instant now) const {
   status.device = device_name_;
   status.resources = resource_status(now);
   status.sessions = session_status();
-  if (const auto address = relay_.address()) {
-    status.relay = RelayStatus{relay_.name(), address->to_string(), relay_.is_bound(now), relay_.round_trip()};
-  }
+  status.relay = relay_.status(now);
   for (const auto& [id, lease] : directory_.leases()) {
     if (!status.lease_expires_at || lease.expires_at < *status.lease_expires_at) {
       status.lease_expires_at = lease.expires_at;

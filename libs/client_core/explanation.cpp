@@ -161,10 +161,7 @@ class Client::Explainer {
   }
 
   void describe_server() {
-    const RelayLink& relay = client_.relay_;
-    if (const auto address = relay.address()) {
-      out_.relay = RelayStatus{relay.name(), address->to_string(), relay.is_bound(now_), relay.round_trip()};
-    }
+    out_.relay = client_.relay_.status(now_);
     if (client_.control_up_) return;
     const std::string why = client_.control_failure_.empty() ? "" : ": " + client_.control_failure_;
     out_.notes.push_back(client_.control_lost_at_

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/link_address.hpp"
+
 namespace postern::client {
 
 namespace {
@@ -26,6 +28,13 @@ std::optional<wire::BindTicket> parse_ticket(const wire::RelayInfo& relay) {
   ticket.access_token = to_bytes(as_bytes(relay.access_token()));
   std::ranges::copy(as_bytes(relay.mac_key()), ticket.mac_key.begin());
   return ticket;
+}
+
+std::optional<Digest> parse_key_digest(const wire::RelayInfo& relay) {
+  Digest digest{};
+  if (relay.tls_key_digest().size() != digest.size()) return std::nullopt;
+  std::ranges::copy(as_bytes(relay.tls_key_digest()), digest.begin());
+  return digest;
 }
 
 bool is_usable(const wire::RelayInfo& relay) {
@@ -101,7 +110,9 @@ void RelayLink::handle_relay_down(Instant now, const std::string& name) {
 
 void RelayLink::adopt(Instant now, const wire::RelayInfo& relay) {
   const auto addresses = parse_addresses(relay);
-  const bool has_moved = addresses != addresses_ || relay.name() != name_;
+  const auto key_digest = parse_key_digest(relay);
+  const bool is_other = relay.name() != name_ || relay.tls() != has_tls_ || key_digest != key_digest_;
+  const bool has_moved = addresses != addresses_ || is_other;
   if (relay.name() != name_) unlisted_until_.reset();
   if (has_moved) {
     addresses_ = addresses;
@@ -113,13 +124,38 @@ void RelayLink::adopt(Instant now, const wire::RelayInfo& relay) {
   name_ = relay.name();
   epoch_ = relay.epoch();
   access_token_ = relay.access_token();
-  if (!bind_) {
-    bind_.emplace(wire::BindClientConfig{addresses_[at_], *parse_ticket(relay), hmac_, wall_offset_}, random_, now);
+  if (!bind_ || is_other) {
+    adopted_ = now;
+    has_tls_ = relay.tls();
+    key_digest_ = key_digest;
+    const wire::BindClientConfig config{addresses_[at_], *parse_ticket(relay), hmac_, wall_offset_,
+                                        bind_ ? bind_->last_sequence() : 0};
+    bind_.emplace(config, has_tls_ ? std::optional(link_address(++links_)) : std::nullopt, random_, now);
+    bind_->set_addresses(addresses_);
     return;
   }
   bind_->set_wall_offset(wall_offset_);
+  bind_->set_addresses(addresses_);
   if (is_new_ticket) bind_->set_ticket(now, *parse_ticket(relay));
   if (has_moved) bind_->set_relay(now, addresses_[at_]);
+}
+
+std::optional<wire::WantedLink> RelayLink::wanted_link() const {
+  auto wanted = bind_ ? bind_->wanted_link() : std::nullopt;
+  if (!wanted) return std::nullopt;
+  wanted->relay = name_;
+  wanted->key_digest = key_digest_;
+  return wanted;
+}
+
+void RelayLink::handle_link_open(Instant now, const SocketAddress& link) {
+  const auto wanted = wanted_link();
+  if (wanted && wanted->link == link) bind_->handle_link_open(now);
+}
+
+void RelayLink::handle_link_closed(Instant now, const SocketAddress& link, const std::string& reason) {
+  const auto wanted = wanted_link();
+  if (wanted && wanted->link == link) bind_->handle_link_closed(now, reason);
 }
 
 void RelayLink::handle_network_change(Instant now) {
@@ -145,7 +181,7 @@ bool RelayLink::handle_datagram(Instant now, const SocketAddress& from, ByteView
   return bind_ && bind_->handle_datagram(now, from, datagram);
 }
 
-std::optional<ByteView> RelayLink::poll_transmit() {
+std::optional<wire::RelayBinding::Outgoing> RelayLink::poll_transmit() {
   return bind_ ? bind_->poll_transmit() : std::nullopt;
 }
 
@@ -154,6 +190,11 @@ void RelayLink::handle_timeout(Instant now) {
   bind_->handle_timeout(now);
   if (unlisted_until_ && now >= *unlisted_until_) return handle_relay_down(now, std::string(name_));
   if (!address_deadline_ || now < *address_deadline_) return;
+  const bool leaves_relay = at_ + 1 >= addresses_.size() && relays_.size() > 1;
+  if (leaves_relay && now < adopted_ + kLinkTime && bind_->wanted_link()) {
+    address_deadline_ = adopted_ + kLinkTime;
+    return;
+  }
   const std::size_t turns = turns_ + 1;
   try_next(now);
   turns_ = turns;
@@ -200,6 +241,21 @@ RelayLink::Changes RelayLink::poll_changes(Instant now) {
 
 std::optional<SocketAddress> RelayLink::address() const {
   return bind_ ? std::optional(bind_->relay()) : std::nullopt;
+}
+
+std::optional<SocketAddress> RelayLink::udp_address() const {
+  return bind_ ? std::optional(bind_->udp_address()) : std::nullopt;
+}
+
+std::optional<RelayStatus> RelayLink::status(Instant now) const {
+  if (!bind_) return std::nullopt;
+  const std::string udp = bind_->udp_address().to_string();
+  RelayStatus status{name_, udp, is_bound(now), bind_->round_trip(), "udp", ""};
+  if (bind_->is_over_link()) {
+    status.transport = "tls";
+    status.why = "UDP to " + udp + " is not answered";
+  }
+  return status;
 }
 
 std::optional<Duration> RelayLink::round_trip() const {

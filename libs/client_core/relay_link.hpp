@@ -14,8 +14,9 @@
 #include <string>
 #include <vector>
 
+#include "client_core/status.hpp"
 #include "schema/control.pb.h"
-#include "wire/bind.hpp"
+#include "wire/relay_binding.hpp"
 
 namespace postern::client {
 
@@ -27,6 +28,9 @@ class RelayLink {
   static constexpr Duration kAddressTime = std::chrono::seconds(5);
   /// So long a bound relay is kept that a Welcome did not name: in this time it has found its controller again.
   static constexpr Duration kUnlistedTime = std::chrono::seconds(60);
+
+  /// So long a link that is being opened keeps the next relay waiting.
+  static constexpr Duration kLinkTime = std::chrono::seconds(3);
 
   /// `random` outlives the link.
   RelayLink(wire::HmacSha256 hmac, RandomSource& random) : hmac_(hmac), random_(random) {}
@@ -44,9 +48,22 @@ class RelayLink {
   void clear();
 
   [[nodiscard]] bool handle_datagram(Instant now, const SocketAddress& from, ByteView datagram);
-  [[nodiscard]] std::optional<ByteView> poll_transmit();
+  [[nodiscard]] std::optional<wire::RelayBinding::Outgoing> poll_transmit();
   void handle_timeout(Instant now);
   [[nodiscard]] std::optional<Instant> next_timeout() const;
+
+  /// Datagrams of sessions, to and from address().
+  void note_sent(Instant now) {
+    if (bind_) bind_->note_sent(now);
+  }
+  void note_received(const SocketAddress& from) {
+    if (bind_ && from == bind_->relay()) bind_->note_received();
+  }
+
+  /// The link over TLS to the relay, while one shall be open (PROTOCOL.md §3.6).
+  [[nodiscard]] std::optional<wire::WantedLink> wanted_link() const;
+  void handle_link_open(Instant now, const SocketAddress& link);
+  void handle_link_closed(Instant now, const SocketAddress& link, const std::string& reason);
 
   struct Changes {
     bool proven = false;
@@ -57,9 +74,18 @@ class RelayLink {
   [[nodiscard]] Changes poll_changes(Instant now);
 
   [[nodiscard]] bool is_bound(Instant now) const { return bind_ && bind_->is_bound(now); }
-  /// Where packets go; nothing without a relay.
+  /// Where packets go, maybe a link; nothing without a relay.
   [[nodiscard]] std::optional<SocketAddress> address() const;
+  /// Where packets may come from: also the way that was left a moment ago.
+  [[nodiscard]] bool is_relay(const SocketAddress& from) const { return bind_ && bind_->is_relay(from); }
+  /// The relay's address for people; the binding may go over a link instead.
+  [[nodiscard]] std::optional<SocketAddress> udp_address() const;
+  [[nodiscard]] bool is_over_link() const { return bind_ && bind_->is_over_link(); }
+  /// Why the link could not be opened, one phrase; empty when it was not tried or is open.
+  [[nodiscard]] std::string link_failure() const { return bind_ ? bind_->link_failure() : ""; }
   [[nodiscard]] const std::string& name() const { return name_; }
+  /// Nothing without a relay.
+  [[nodiscard]] std::optional<RelayStatus> status(Instant now) const;
   [[nodiscard]] std::optional<Duration> round_trip() const;
   /// How the relay sees us.
   [[nodiscard]] std::optional<SocketAddress> mapped_address() const {
@@ -89,7 +115,11 @@ class RelayLink {
   std::size_t turns_ = 0;  ///< addresses given up since the last binding
   /// While there is no binding: when the next address gets its turn.
   std::optional<Instant> address_deadline_;
-  std::optional<wire::BindClient> bind_;
+  Instant adopted_;  ///< when this relay got its turn
+  bool has_tls_ = false;
+  std::optional<Digest> key_digest_;
+  std::uint64_t links_ = 0;  ///< names given to links: each relay has one of its own
+  std::optional<wire::RelayBinding> bind_;
 };
 
 }  // namespace postern::client

@@ -45,7 +45,7 @@ struct SessionStatus {
   std::uint64_t instance = 0;
   std::string remote_network;
   std::string state;  ///< "connecting", "ready", "suspect", "down"
-  std::string path;   ///< "relay" or "direct"
+  std::string path;   ///< "direct", "relay" (over UDP) or "relay over TLS"
   std::string remote;
   std::optional<Duration> round_trip;
   std::uint32_t flows = 0;
@@ -61,6 +61,8 @@ struct RelayStatus {
   std::string address;
   bool bound = false;
   std::optional<Duration> round_trip;
+  std::string transport = "udp";  ///< or "tls"
+  std::string why;                ///< of "tls", one phrase
 };
 
 /// The host's DNS: who owns it, and whether names of Resources lead to us.
@@ -99,6 +101,7 @@ struct ServerStatus {
   std::uint16_t port = 0;
   std::vector<std::string> addresses;
   std::string root_pin;  ///< base64url; empty: a public certificate
+  std::string proxy;     ///< "host:port"; empty: none on the way
 };
 
 struct ClientStatus {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "base/link_address.hpp"
 #include "identity/keys.hpp"
 
 namespace postern::connector {
@@ -26,6 +27,13 @@ std::optional<wire::BindTicket> parse_ticket(const wire::RelayInfo& info) {
   ticket.access_token = to_bytes(as_bytes(info.access_token()));
   std::ranges::copy(as_bytes(info.mac_key()), ticket.mac_key.begin());
   return ticket;
+}
+
+std::optional<Digest> parse_key_digest(const wire::RelayInfo& info) {
+  Digest digest{};
+  if (info.tls_key_digest().size() != digest.size()) return std::nullopt;
+  std::ranges::copy(as_bytes(info.tls_key_digest()), digest.begin());
+  return digest;
 }
 
 template <typename... Ts>
@@ -79,14 +87,17 @@ void RelayBindings::upsert(Instant now, const wire::RelayInfo& info, wire::Rebin
     relay.tried_since = now;
     if (relay.client) relay.client->set_relay(now, relay.addresses.front());
   }
+  relay.key_digest = parse_key_digest(info);
   if (!relay.client) {
     const wire::BindClientConfig config{relay.addresses.front(), *ticket, identity::hmac_sha256, wall_offset_};
-    relay.client.emplace(config, random_, now);
+    relay.client.emplace(config, info.tls() ? std::optional(link_address(++links_)) : std::nullopt, random_, now);
+    relay.used = relay.client->relay();
   } else {
     relay.proof_wanted = true;
     relay.client->set_ticket(now, *ticket);
     relay.client->rebind_now(now, relay.epoch == info.epoch() ? reason : wire::RebindReason::RelayRestarted);
   }
+  relay.client->set_addresses(relay.addresses);
   relay.epoch = info.epoch();
   relay.unlisted_until.reset();
   pump(now, info.name(), relay);
@@ -102,7 +113,7 @@ void RelayBindings::rebind_all(Instant now, wire::RebindReason reason) {
 
 bool RelayBindings::handle_datagram(Instant now, const SocketAddress& from, ByteView datagram) {
   for (auto& [name, relay] : relays_) {
-    if (relay.client->relay() != from) continue;
+    if (!relay.client->is_relay(from)) continue;
     const bool taken = relay.client->handle_datagram(now, from, datagram);
     pump(now, name, relay);
     // A binding that never lapsed tells of no event when it is made again at a relay that was restarted in between.
@@ -117,7 +128,53 @@ bool RelayBindings::handle_datagram(Instant now, const SocketAddress& from, Byte
 }
 
 bool RelayBindings::is_relay(const SocketAddress& address) const {
+  return std::ranges::any_of(relays_, [&](const auto& entry) { return entry.second.client->is_relay(address); });
+}
+
+bool RelayBindings::is_in_use(const SocketAddress& address) const {
   return std::ranges::any_of(relays_, [&](const auto& entry) { return entry.second.client->relay() == address; });
+}
+
+void RelayBindings::note_sent(Instant now, const SocketAddress& to) {
+  for (auto& [name, relay] : relays_) {
+    if (relay.client->relay() == to) relay.client->note_sent(now);
+  }
+}
+
+void RelayBindings::note_received(const SocketAddress& from) {
+  for (auto& [name, relay] : relays_) {
+    if (relay.client->relay() == from) relay.client->note_received();
+  }
+}
+
+std::vector<wire::WantedLink> RelayBindings::wanted_links() const {
+  std::vector<wire::WantedLink> wanted;
+  for (const auto& [name, relay] : relays_) {
+    auto link = relay.client->wanted_link();
+    if (!link) continue;
+    link->relay = name;
+    link->key_digest = relay.key_digest;
+    wanted.push_back(std::move(*link));
+  }
+  return wanted;
+}
+
+void RelayBindings::handle_link_open(Instant now, const SocketAddress& link) {
+  for (auto& [name, relay] : relays_) {
+    const auto wanted = relay.client->wanted_link();
+    if (!wanted || wanted->link != link) continue;
+    relay.client->handle_link_open(now);
+    pump(now, name, relay);
+  }
+}
+
+void RelayBindings::handle_link_closed(Instant now, const SocketAddress& link, const std::string& reason) {
+  for (auto& [name, relay] : relays_) {
+    const auto wanted = relay.client->wanted_link();
+    if (!wanted || wanted->link != link) continue;
+    relay.client->handle_link_closed(now, reason);
+    pump(now, name, relay);
+  }
 }
 
 void RelayBindings::handle_timeout(Instant now) {
@@ -158,8 +215,14 @@ std::optional<Instant> RelayBindings::next_timeout() const {
 
 void RelayBindings::pump(Instant now, const std::string& name, Relay& relay) {
   while (const auto event = relay.client->poll_event()) handle_event(now, name, relay, *event);
-  while (const auto datagram = relay.client->poll_transmit()) callbacks_.send(relay.client->relay(), *datagram);
+  while (const auto outgoing = relay.client->poll_transmit()) callbacks_.send(outgoing->to, outgoing->datagram);
   const bool bound = relay.client->is_bound(now);
+  if (bound && is_link_address(relay.used) != relay.client->is_over_link()) {
+    const auto kind = relay.client->is_over_link() ? RelayNote::Kind::OverLink : RelayNote::Kind::OverUdp;
+    callbacks_.note({kind, name, relay.client->udp_address().to_string()});
+    callbacks_.changed();
+  }
+  if (bound) relay.used = relay.client->relay();
   if (bound == relay.was_bound) return;
   relay.was_bound = bound;
   callbacks_.changed();
@@ -191,7 +254,9 @@ void RelayBindings::handle_event(Instant now, const std::string& name, Relay& re
 std::vector<RelayBindings::Bound> RelayBindings::bound(Instant now) const {
   std::vector<Bound> bound;
   for (const auto& [name, relay] : relays_) {
-    if (relay.client->is_bound(now)) bound.push_back({name, relay.client->relay()});
+    if (relay.client->is_bound(now)) {
+      bound.push_back({name, relay.client->relay(), relay.client->udp_address(), relay.client->is_over_link()});
+    }
   }
   return bound;
 }

@@ -11,7 +11,7 @@
 
 #include "base/random.hpp"
 #include "schema/control.pb.h"
-#include "wire/bind.hpp"
+#include "wire/relay_binding.hpp"
 
 namespace postern::connector {
 
@@ -21,8 +21,10 @@ struct RelayNote {
     Bound,         ///< `detail`: the address that the relay sees
     AddressMoved,  ///< the relay sees another address, `detail`
     Silent,
-    Refuses,  ///< `detail`: the code of the answer
-    Unusable  ///< what the server said of it cannot be used
+    Refuses,   ///< `detail`: the code of the answer
+    OverLink,  ///< `detail`: the address at which UDP is not answered
+    OverUdp,   ///< again; `detail`: the address
+    Unusable   ///< what the server said of it cannot be used
   };
   Kind kind = Kind::Bound;
   std::string relay{};
@@ -63,13 +65,27 @@ class RelayBindings {
 
   /// True when the datagram was for a binding.
   bool handle_datagram(Instant now, const SocketAddress& from, ByteView datagram);
+  /// Whether packets of a relay may come from there.
   [[nodiscard]] bool is_relay(const SocketAddress& address) const;
+  /// Whether packets reach a relay there.
+  [[nodiscard]] bool is_in_use(const SocketAddress& address) const;
   void handle_timeout(Instant now);
   [[nodiscard]] std::optional<Instant> next_timeout() const;
 
+  /// Datagrams of sessions.
+  void note_sent(Instant now, const SocketAddress& to);
+  void note_received(const SocketAddress& from);
+
+  /// The links over TLS that shall be open (PROTOCOL.md §3.6).
+  [[nodiscard]] std::vector<wire::WantedLink> wanted_links() const;
+  void handle_link_open(Instant now, const SocketAddress& link);
+  void handle_link_closed(Instant now, const SocketAddress& link, const std::string& reason);
+
   struct Bound {
     std::string name;
-    SocketAddress address;
+    SocketAddress address;      ///< may be a link
+    SocketAddress udp_address;  ///< for people
+    bool over_link = false;
   };
   [[nodiscard]] std::vector<Bound> bound(Instant now) const;
   [[nodiscard]] std::vector<std::string> bound_names(Instant now) const;
@@ -82,7 +98,9 @@ class RelayBindings {
     std::vector<SocketAddress> addresses;
     std::size_t address = 0;
     std::uint64_t epoch = 0;
-    std::optional<wire::BindClient> client;
+    std::optional<wire::RelayBinding> client;
+    std::optional<Digest> key_digest;
+    SocketAddress used;  ///< client->relay() when it was looked at last
     Instant tried_since;
     std::optional<Instant> unlisted_until;
     bool was_bound = false;
@@ -99,6 +117,7 @@ class RelayBindings {
   Callbacks callbacks_;
   Duration wall_offset_{};
   std::map<std::string, Relay> relays_;
+  std::uint64_t links_ = 0;  ///< names given to links
 };
 
 }  // namespace postern::connector

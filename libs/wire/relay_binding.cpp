@@ -158,9 +158,9 @@ void RelayBinding::drop_other(Instant now) {
 
 // --- the link --------------------------------------------------------------------------------------------------------
 
-std::optional<RelayBinding::WantedLink> RelayBinding::wanted_link() const {
+std::optional<WantedLink> RelayBinding::wanted_link() const {
   if (!link_ || link_state_ == LinkState::Closed) return std::nullopt;
-  return WantedLink{*link_, attempt_};
+  return WantedLink{.link = *link_, .attempt = attempt_, .addresses = addresses_};
 }
 
 void RelayBinding::want_link(Instant now) {

@@ -23,6 +23,15 @@
 
 namespace postern::wire {
 
+/// A link that shall be open, for whoever opens links.
+struct WantedLink {
+  SocketAddress link;         ///< its name, base/link_address
+  std::uint64_t attempt = 0;  ///< another number: it shall be opened anew
+  std::string relay{};
+  std::vector<SocketAddress> addresses{};
+  std::optional<Digest> key_digest{};  ///< nothing: it is the server's, reached and trusted as the control channel is
+};
+
 class RelayBinding {
  public:
   /// So long an unanswered Bind over UDP waits for company.
@@ -79,12 +88,7 @@ class RelayBinding {
   void set_addresses(std::vector<SocketAddress> addresses) { addresses_ = std::move(addresses); }
   void set_wall_offset(Duration offset);
 
-  /// The link that shall be open, by its name, and a number that changes when it shall be opened anew.
-  struct WantedLink {
-    SocketAddress link;
-    std::uint64_t attempt = 0;
-    auto operator<=>(const WantedLink&) const = default;
-  };
+  /// Without relay and key: the owner of the binding knows them.
   [[nodiscard]] std::optional<WantedLink> wanted_link() const;
   void handle_link_open(Instant now);
   /// It could not be opened, or has ended. The reason is one phrase for people.
@@ -144,9 +148,9 @@ class RelayBinding {
 
   std::optional<Instant> move_deadline_;  ///< for other_ over UDP
   Duration probe_pause_ = kProbeFirst;
-  Instant probe_at_;       ///< the next look
-  bool probing_ = false;   ///< one waits for its answer until probe_at_
-  unsigned answers_ = 0;   ///< in a row
+  Instant probe_at_;      ///< the next look
+  bool probing_ = false;  ///< one waits for its answer until probe_at_
+  unsigned answers_ = 0;  ///< in a row
   TransactionId probe_transaction_{};
   Bytes probe_;
   std::vector<SocketAddress> probe_targets_;  ///< that the present look is still to be sent to

@@ -48,6 +48,7 @@ WANTED = (
     "systemd",
     "systemd-resolved",
     "tcpdump",
+    "tinyproxy-bin",
     "util-linux",
     "wireguard-go",
     "wireguard-tools",

@@ -57,6 +57,17 @@ class AgentLinks::Dialer {
   std::thread thread_;
 };
 
+AgentLinks::Wish AgentLinks::make_wish(const wire::WantedLink& wanted, const ServerAddress& server,
+                                       const ServerTrust& trust) {
+  if (!wanted.key_digest || wanted.addresses.empty()) return {wanted.link, wanted.attempt, server, trust};
+  const SocketAddress& first = wanted.addresses.front();
+  ServerAddress relay{first.ip.to_string(), first.port, {}, server.proxies};
+  for (const SocketAddress& address : wanted.addresses) {
+    if (address.port == first.port) relay.fixed_addresses.push_back(address.ip.to_string());
+  }
+  return {wanted.link, wanted.attempt, std::move(relay), {.root_pin = {}, .key_pin = wanted.key_digest}};
+}
+
 AgentLinks::AgentLinks(EventLoop& loop, Events events)
     : loop_(loop), events_(std::move(events)), alive_(std::make_shared<bool>(true)) {
   loop_.add_participant(*this);
@@ -77,9 +88,8 @@ AgentLinks::Entry* AgentLinks::find(const SocketAddress& link, std::uint64_t att
 
 void AgentLinks::want(const std::vector<Wish>& wishes) {
   std::erase_if(entries_, [&](Entry& entry) {
-    const bool is_wanted = std::ranges::any_of(wishes, [&](const Wish& wish) {
-      return wish.link == entry.wish.link && wish.attempt == entry.wish.attempt;
-    });
+    const bool is_wanted = std::ranges::any_of(
+        wishes, [&](const Wish& wish) { return wish.link == entry.wish.link && wish.attempt == entry.wish.attempt; });
     if (!is_wanted) close(entry);
     return !is_wanted;
   });
@@ -129,9 +139,8 @@ void AgentLinks::start(Entry& entry, Descriptor descriptor, TlsContext context) 
           },
       .train = [this, link](MutableBytes bytes, std::size_t stride) { events_.train(link, bytes, stride); },
       .closed = [this, link, attempt](const std::string& reason) { handle_failed(link, attempt, reason); }};
-  entry.socket =
-      LinkSocket::connect(loop_, buffers_, std::move(descriptor),
-                          {entry.wish.server, entry.wish.trust, std::move(context)}, std::move(events));
+  entry.socket = LinkSocket::connect(loop_, buffers_, std::move(descriptor),
+                                     {entry.wish.server, entry.wish.trust, std::move(context)}, std::move(events));
 }
 
 void AgentLinks::account(Entry& entry) {

@@ -12,6 +12,7 @@
 
 #include "base/ip.hpp"
 #include "runtime/http/link_socket.hpp"
+#include "wire/relay_binding.hpp"
 
 namespace postern::runtime {
 
@@ -35,6 +36,10 @@ class AgentLinks final : public TurnParticipant {
     std::function<void(const SocketAddress& link, const std::string& reason)> closed{};
     std::function<void(const SocketAddress& link, MutableBytes bytes, std::size_t stride)> train{};
   };
+
+  /// Where to find what the core wants; `server` and `trust` are those of the control channel.
+  [[nodiscard]] static Wish make_wish(const wire::WantedLink& wanted, const ServerAddress& server,
+                                      const ServerTrust& trust);
 
   /// `loop` outlives it; every event is set.
   AgentLinks(EventLoop& loop, Events events);

@@ -122,6 +122,18 @@ std::expected<ProxyRules, std::string> ProxyRules::parse(std::string_view url, s
   return rules;
 }
 
+std::expected<Proxies, std::string> parse_proxies(std::string_view url, std::string_view exceptions) {
+  if (url.empty() || url == "none") return Proxies();
+  auto rules = ProxyRules::parse(url, exceptions);
+  if (!rules) return std::unexpected(rules.error());
+  return std::make_shared<const ProxyRules>(std::move(*rules));
+}
+
+std::string check_proxy(std::string_view url) {
+  const auto proxies = parse_proxies(url, "");
+  return proxies ? "" : "cannot be used as a proxy: " + proxies.error();
+}
+
 const HttpProxy* ProxyRules::proxy_for(std::string_view host) const {
   std::string wanted = lower(host);
   if (wanted.ends_with('.')) wanted.pop_back();

@@ -69,6 +69,7 @@ void add_path(std::vector<Row>& rows, const json& relay) {
   const std::string rtt = milliseconds(field(relay, "rtt_ms"));
   rows.push_back({"path", "relay " + text_field(relay, "name") + " at " + text_field(relay, "address") +
                               (flag_field(relay, "bound") ? ", bound" : ", not bound") +
+                              (text_field(relay, "transport") == "tls" ? " over TLS" : "") +
                               (rtt.empty() ? "" : ", " + rtt)});
 }
 

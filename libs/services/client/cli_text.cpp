@@ -74,8 +74,9 @@ std::string status_text(const json& status) {
   const json& relay = field(status, "relay");
   if (relay.is_object()) {
     const std::string rtt = milliseconds(field(relay, "rtt_ms"));
+    const bool over_tls = text_field(relay, "transport") == "tls";
     text += "Relay: " + text_field(relay, "address") + (flag_field(relay, "bound") ? ", bound" : ", not bound") +
-            (rtt.empty() ? "" : ", " + rtt) + "\n";
+            (over_tls ? " over TLS (" + text_field(relay, "why") + ")" : "") + (rtt.empty() ? "" : ", " + rtt) + "\n";
   }
   const json& proxy = field(status, "proxy");
   if (proxy.is_object()) {

@@ -92,6 +92,7 @@ std::expected<void, Problem> Daemon::load() {
   if (!key) return std::unexpected(key.error());
   key_ = std::move(*key);
   if (key_) sign_in_ = std::move(*sign_in);
+  if (sign_in_) sign_in_->server.proxies = config_.proxies;
   return {};
 }
 
@@ -162,7 +163,7 @@ void Daemon::handle_looked_up(const std::vector<std::string>& addresses) {
     sign_in_->server.fixed_addresses = addresses;
     (void)store_.save_sign_in(*sign_in_);
   }
-  if (sign_in_->server.fixed_addresses.empty()) {
+  if (sign_in_->server.fixed_addresses.empty() && https_proxy() == nullptr) {
     // Nothing is started without: later the name would be asked of the resolver that is installed then.
     trouble_ =
         "the server's name " + sign_in_->server.host + " is not found: check the network; tried again every 10 s";
@@ -170,6 +171,10 @@ void Daemon::handle_looked_up(const std::vector<std::string>& addresses) {
     return;
   }
   start_engine();
+}
+
+const runtime::HttpProxy* Daemon::https_proxy() const {
+  return sign_in_ && sign_in_->server.proxies ? sign_in_->server.proxies->proxy_for(sign_in_->server.host) : nullptr;
 }
 
 /// The server may have moved: while its controller is away, its name is looked up again. The host's own name servers
@@ -249,7 +254,8 @@ ClientStatus Daemon::status() const {
   if (sign_in_) {
     const auto& server = sign_in_->server;
     const auto& pin = sign_in_->trust.root_pin;
-    status.server = ServerStatus{server.host, server.port, server.fixed_addresses, pin ? to_base64url(*pin) : ""};
+    status.server = ServerStatus{server.host, server.port, server.fixed_addresses, pin ? to_base64url(*pin) : "",
+                                 https_proxy() != nullptr ? https_proxy()->name() : ""};
   }
   status.has_tun = !config_.tun_name.empty();
   if (proxy_) {
@@ -372,6 +378,7 @@ void Daemon::handle_login(IpcConnection from, const Request& request) {
   auto target = parse_server_target(request.url, request.fingerprint);
   if (!target) return ipc_->send(from, build_error({ExitCode::Usage, target.error()}));
   if (const auto writable = store_.check_writable(); !writable) return ipc_->send(from, build_error(writable.error()));
+  target->server.proxies = config_.proxies;
   // The same server keeps knowing this device by its key; another one gets a key of its own.
   const bool is_same = sign_in_ && key_ && sign_in_->server.host == target->server.host;
   login_key_ = is_same ? *key_ : identity::PrivateKey::generate(random_);
@@ -474,7 +481,8 @@ void Daemon::end_turn(Instant now) {
   if (!watchers_.empty() && next_watch_ && now >= *next_watch_) tell_watchers();
   if (look_up_deadline_ && now >= *look_up_deadline_) {
     look_up_deadline_.reset();
-    if (sign_in_ && !sign_in_->paused && !engine_ && !sign_in_->server.fixed_addresses.empty()) start_engine();
+    const bool is_found = sign_in_ && (!sign_in_->server.fixed_addresses.empty() || https_proxy() != nullptr);
+    if (is_found && !sign_in_->paused && !engine_) start_engine();
   }
   look_again(now);
   if (retry_at_ && now >= *retry_at_) {
@@ -490,7 +498,8 @@ std::optional<Instant> Daemon::next_timeout() const {
   };
   if (!engine_) consider(streams_.next_timeout());
   if (!watchers_.empty()) consider(next_watch_);
-  if (!look_up_deadline_ || !sign_in_ || !sign_in_->server.fixed_addresses.empty()) consider(look_up_deadline_);
+  const bool can_start = !sign_in_ || !sign_in_->server.fixed_addresses.empty() || https_proxy() != nullptr;
+  if (!look_up_deadline_ || can_start) consider(look_up_deadline_);
   consider(retry_at_);
   const bool may_move = engine_ && sign_in_ && !looks_again_ && !IpAddress::parse(sign_in_->server.host);
   if (const auto lost = may_move ? engine_->controller_lost_at() : std::nullopt) {

@@ -32,6 +32,7 @@ struct DaemonConfig {
   runtime::LogConfig log;
   std::optional<SocketAddress> proxy{};  ///< where SOCKS5 and HTTP are spoken
   std::string proxy_password_file{};     ///< one line USER:PASSWORD; empty: nobody is asked
+  runtime::Proxies proxies{};  ///< to the server
 };
 
 class Daemon final : public runtime::TurnParticipant {
@@ -59,6 +60,8 @@ class Daemon final : public runtime::TurnParticipant {
   void handle_dns(DnsReport report);
   void handle_looked_up(const std::vector<std::string>& addresses);
   void look_again(Instant now);
+  /// Nothing when the server is reached without a proxy.
+  [[nodiscard]] const runtime::HttpProxy* https_proxy() const;
   void handle_looked_again(const std::string& host, const std::vector<std::string>& addresses);
   [[nodiscard]] ClientStatus status() const;
   [[nodiscard]] ClientStatus connection_status() const;

@@ -2,6 +2,8 @@
 
 #include <cctype>
 
+#include "runtime/http/proxy.hpp"
+
 namespace postern::client {
 namespace {
 
@@ -36,6 +38,14 @@ config::Program daemon_program(std::string version) {
              "PATH", ""),
       option("log-level", "trace, debug, info, warn, error or off.", "LEVEL", "info"),
       option("config", "Configuration file.", "PATH", "/etc/postern/client.toml")};
+  config::Option proxy = option("https-proxy", std::string(runtime::kProxySentence), "URL", "");
+  proxy.environment = {"POSTERN_HTTPS_PROXY", "https_proxy", "HTTPS_PROXY"};
+  proxy.check = runtime::check_proxy;
+  proxy.secret = true;
+  run.options.push_back(std::move(proxy));
+  config::Option exceptions = option("no-proxy", std::string(runtime::kNoProxySentence), "LIST", "");
+  exceptions.environment = {"POSTERN_NO_PROXY", "no_proxy", "NO_PROXY"};
+  run.options.push_back(std::move(exceptions));
   config::Option restore_switch;
   restore_switch.name = "restore";
   restore_switch.sentence = "Only undo what a daemon that was killed has left, then end.";

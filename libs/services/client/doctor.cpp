@@ -156,6 +156,13 @@ class Diagnosis {
   }
 
   void check_udp(const Observations::Udp& udp) {
+    const bool over_tls = seen_.relay && seen_.relay->bound && seen_.relay->over_tls;
+    if (!udp.answered && over_tls) {
+      return warn("server-udp",
+                  udp.address + "/udp does not answer: " + udp.failure +
+                      "; the relay is reached over TLS instead, which is slower and knows no direct path",
+                  "let UDP to this port out of your network");
+    }
     if (!udp.answered) {
       return fail("server-udp", udp.address + "/udp does not answer: " + udp.failure,
                   "let UDP to this port out of your network, and let the server's machine publish 443/udp as well as "
@@ -163,12 +170,18 @@ class Diagnosis {
     }
     const std::string answered = udp.address + "/udp answers in " + milliseconds_text(udp.round_trip);
     if (!seen_.relay) return ok("server-udp", answered);
+    if (over_tls) {
+      return ok("server-udp", answered + "; the relay has bound this device over TLS and will soon try UDP again");
+    }
     if (seen_.relay->bound) return ok("server-udp", answered + ", and the relay has bound this device");
     fail("server-udp", answered + ", but the relay at " + seen_.relay->address + " has not bound this device",
          "wait a moment and ask again; if it stays, see the log of posternd");
   }
 
   void check_tcp(const Observations::Tcp& tcp) {
+    if (!tcp.answered && !seen_.proxy.empty() && seen_.state == "online") {
+      return ok("server-tcp", seen_.server + " is reached through the proxy " + seen_.proxy);
+    }
     if (tcp.answered && tcp.trusted) {
       return ok("server-tcp", seen_.server + "/tcp answers in " + milliseconds_text(tcp.took) +
                                   (seen_.has_pin ? ", with the promised key" : ", with a valid certificate"));

@@ -46,8 +46,10 @@ struct Observations {
   struct Relay {
     std::string address;
     bool bound = false;
+    bool over_tls = false;
   };
   std::optional<Relay> relay;
+  std::string proxy;            ///< that the daemon goes through; empty: none
   std::optional<int> path_mtu;  ///< of the way to the server
 
   // the host

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/link_address.hpp"
 #include "runtime/udp/interface_addresses.hpp"
 
 namespace postern::client {
@@ -26,6 +27,7 @@ constexpr Duration kDnsAwaited = std::chrono::seconds(3);
 constexpr Duration kSaveDelay = std::chrono::seconds(3);
 /// A pause when no block is free: the kernels on both sides hold the data meanwhile.
 constexpr Duration kNoBlockPause = std::chrono::milliseconds(2);
+constexpr Duration kLinkPause = std::chrono::milliseconds(2);
 
 std::string host_name() {
   std::array<char, 256> name{};
@@ -97,6 +99,7 @@ Engine::Engine(EngineConfig config, Parts parts, Ended ended, runtime::Routing r
       tun_(std::move(tun)),
       udp_(std::move(udp)),
       client_(std::move(client), parts.pool, parts.random),
+      links_(parts.loop, link_events()),
       upstream_(parts.loop, client_.forwarder()) {
   if (tun_) parts_.loop.add(tun_->device().fd(), EPOLLIN | EPOLLET, [this](std::uint32_t) { tun_readable_ = true; });
   parts_.loop.add(udp_.fd(), EPOLLIN | EPOLLOUT | EPOLLET, [this](std::uint32_t events) {
@@ -240,6 +243,7 @@ void Engine::read_udp(Instant now) {
       udp_readable_ = false;
       return;
     }
+    if (is_link_address(received->from)) continue;  // forged: links are not of the network
     client_.handle_train(now, received->from, receive_buffer_.bytes().first(received->size), received->stride,
                          received->ecn);
   }
@@ -258,10 +262,14 @@ void Engine::write_tun(Instant now) {
 }
 
 void Engine::write_udp(Instant now) {
-  while (!udp_.is_blocked()) {
+  while (!udp_.is_blocked() && !links_.is_blocked(now)) {
     const auto train = client_.poll_transmit(now, transmit_buffer_.bytes());
     if (!train) return;
-    udp_.send(train->path.remote, train->bytes, train->stride, train->ecn);
+    if (is_link_address(train->path.remote)) {
+      links_.send(now, train->path.remote, train->bytes, train->stride);
+    } else {
+      udp_.send(train->path.remote, train->bytes, train->stride, train->ecn);
+    }
   }
 }
 
@@ -296,6 +304,26 @@ void Engine::write_associations(Instant now) {
   while (const auto datagrams = client_.poll_local_datagrams()) parts_.associations.deliver(now, *datagrams);
 }
 
+runtime::AgentLinks::Events Engine::link_events() {
+  return {.opened = [this](const SocketAddress& link) { client_.handle_link_open(parts_.loop.now(), link); },
+          .closed =
+              [this](const SocketAddress& link, const std::string& reason) {
+                parts_.log.warn("The relay is not reached over TLS", {{"reason", reason}});
+                client_.handle_link_closed(parts_.loop.now(), link, reason);
+              },
+          .train = [this](const SocketAddress& link, MutableBytes bytes,
+                          std::size_t stride) { client_.handle_train(parts_.loop.now(), link, bytes, stride, 0); }};
+}
+
+/// Opens and closes the link over TLS as the core wants it.
+void Engine::follow_link() {
+  std::vector<runtime::AgentLinks::Wish> wishes;
+  if (const auto wanted = client_.wanted_link()) {
+    wishes.push_back(runtime::AgentLinks::make_wish(*wanted, config_.sign_in.server, config_.sign_in.trust));
+  }
+  links_.want(wishes);
+}
+
 void Engine::end_turn(Instant now) {
   if (is_stopped_) return;
   read_udp(now);
@@ -308,12 +336,15 @@ void Engine::end_turn(Instant now) {
   serve_streams(now);
   write_associations(now);
   write_tun(now);
+  follow_link();
   write_udp(now);
   handle_outputs(now);
   if (now >= next_look_) look_at_host(now);
   if (client_.addresses().generation() != saved_generation_ && !next_save_) next_save_ = now + kSaveDelay;
   if (next_save_ && now >= *next_save_) save_names(now);
-  memory_.observe(now, udp_.counters().bytes_sent + udp_.counters().bytes_received);
+  const runtime::LinkCounters& tls = links_.counters();
+  memory_.observe(now,
+                  udp_.counters().bytes_sent + udp_.counters().bytes_received + tls.bytes_sent + tls.bytes_received);
   if (std::exchange(routes_dirty_, false)) {
     apply_dns();
     apply_routes();
@@ -325,8 +356,10 @@ std::optional<Instant> Engine::next_timeout() const {
   if (udp_readable_) return Instant{};
   if (tun_ && tun_readable_) return tun_block_ ? Instant{} : parts_.loop.now() + kNoBlockPause;
   Instant next = next_look_;
-  for (const auto due : {client_.next_timeout(), memory_.next_timeout(), next_save_, parts_.streams.next_timeout()})
-    next = std::min(next, due.value_or(next));
+  auto core = client_.next_timeout();
+  // While a link takes nothing there is no use in waking up to send; it says itself when it does.
+  if (core && links_.is_blocked(parts_.loop.now())) core = std::max(*core, parts_.loop.now() + kLinkPause);
+  for (const auto due : {core, memory_.next_timeout(), next_save_, parts_.streams.next_timeout()}) next = std::min(next, due.value_or(next));
   return next;
 }
 
@@ -385,8 +418,13 @@ HostFacts Engine::host_facts() const {
     if (const auto address = IpAddress::parse(text))
       facts.protected_addresses.push_back({*address, Protection::Server});
   }
-  for (const IpAddress& server : dns_report_.upstream) {
-    facts.protected_addresses.push_back({server, Protection::DnsServer});
+  const auto& server = config_.sign_in.server;
+  const auto* proxy = server.proxies ? server.proxies->proxy_for(server.host) : nullptr;
+  if (const auto address = proxy != nullptr ? IpAddress::parse(proxy->host) : std::nullopt) {
+    facts.protected_addresses.push_back({*address, Protection::Server});
+  }
+  for (const IpAddress& name_server : dns_report_.upstream) {
+    facts.protected_addresses.push_back({name_server, Protection::DnsServer});
   }
   return facts;
 }

@@ -13,6 +13,7 @@
 
 #include "base/block.hpp"
 #include "client_core/client.hpp"
+#include "runtime/http/agent_links.hpp"
 #include "runtime/http/control_client.hpp"
 #include "runtime/loop/event_loop.hpp"
 #include "runtime/os/idle_memory.hpp"
@@ -103,6 +104,8 @@ class Engine final : public runtime::TurnParticipant {
   void serve_streams(Instant now);
   void read_associations(Instant now);
   void write_associations(Instant now);
+  [[nodiscard]] runtime::AgentLinks::Events link_events();
+  void follow_link();
   void handle_outputs(Instant now);
 
   // host
@@ -120,6 +123,7 @@ class Engine final : public runtime::TurnParticipant {
   std::optional<TunLink> tun_;
   runtime::UdpSocket udp_;
   Client client_;
+  runtime::AgentLinks links_;
   UpstreamDns upstream_;
   std::unique_ptr<runtime::ControlClient> control_;
   HostView host_;

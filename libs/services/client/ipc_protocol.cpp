@@ -62,10 +62,8 @@ json sessions_json(const ClientStatus& status) {
 
 json relay_json(const std::optional<RelayStatus>& relay) {
   if (!relay) return nullptr;
-  return {{"name", relay->name},
-          {"address", relay->address},
-          {"bound", relay->bound},
-          {"rtt_ms", milliseconds(relay->round_trip)}};
+  return {{"name", relay->name},           {"address", relay->address}, {"bound", relay->bound},
+          {"transport", relay->transport}, {"why", relay->why},         {"rtt_ms", milliseconds(relay->round_trip)}};
 }
 
 json resource_json(const ExplainedResource& resource) {
@@ -128,8 +126,11 @@ json host_json(const std::optional<HostStatus>& host) {
 
 json server_json(const std::optional<ServerStatus>& server) {
   if (!server) return nullptr;
-  return {
-      {"host", server->host}, {"port", server->port}, {"addresses", server->addresses}, {"root_pin", server->root_pin}};
+  return {{"host", server->host},
+          {"port", server->port},
+          {"addresses", server->addresses},
+          {"root_pin", server->root_pin},
+          {"proxy", server->proxy}};
 }
 
 json flow_json(const FlowInfo& flow) {

@@ -258,7 +258,10 @@ void read_status(const json& status, Observations& seen) {
   seen.network = text_field(status, "network");
   seen.signed_in = !seen.network.empty();
   const json& relay = field(status, "relay");
-  if (relay.is_object()) seen.relay = {text_field(relay, "address"), flag_field(relay, "bound")};
+  if (relay.is_object()) {
+    seen.relay = {text_field(relay, "address"), flag_field(relay, "bound"), text_field(relay, "transport") == "tls"};
+  }
+  seen.proxy = text_field(field(status, "server"), "proxy");
   const json& host = field(status, "host");
   seen.works_without_tun = field(status, "has_tun") == false;
   if (!host.is_object()) return;

@@ -206,7 +206,9 @@ void SignInWorker::start(ServerTarget target, identity::PrivateKey key, std::str
       deliver(
           run, [done = callbacks.done, result = std::move(result)] { done(result); }, true);
     };
-    target.server.fixed_addresses = look_up(target.server.host);
+    const auto& proxies = target.server.proxies;
+    const bool is_proxied = proxies && proxies->proxy_for(target.server.host) != nullptr;
+    if (!is_proxied) target.server.fixed_addresses = look_up(target.server.host);
     int interval_s = 5;
     auto asked = ask_for_code(target, key, device_name, interval_s);
     if (!asked) return finish(std::unexpected(asked.error()));

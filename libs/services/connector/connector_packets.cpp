@@ -1,4 +1,5 @@
 // The data plane of a turn: packets in, events and requests, packets out.
+#include "base/link_address.hpp"
 #include "runtime/udp/interface_addresses.hpp"
 #include "services/connector/connector_service.hpp"
 
@@ -30,36 +31,66 @@ void ConnectorService::receive_packets(Instant now) {
       packets_waiting_ = false;
       return;
     }
-    handle_train(now, *received);
+    if (is_link_address(received->from)) {
+      ++dropped_datagrams_;  // forged: links are not of the network
+      continue;
+    }
+    handle_train(now, {received->from, receive_buffer_.bytes().first(received->size), received->stride, received->ecn});
   }
 }
 
 // The kernel joins datagrams of one sender whatever they are: an answer of the relay may ride at the end of a train.
-void ConnectorService::handle_train(Instant now, const runtime::UdpReceived& received) {
-  const MutableBytes bytes = receive_buffer_.bytes().first(received.size);
-  for (std::size_t at = 0; at < bytes.size();) {
-    const DatagramKind kind = kind_of(bytes[at]);
-    std::size_t end = at + received.stride;
-    while (end < bytes.size() && kind_of(bytes[end]) == kind) end += received.stride;
-    end = std::min(end, bytes.size());
-    handle_run(now, kind, received, bytes.subspan(at, end - at));
+void ConnectorService::handle_train(Instant now, const Train& train) {
+  for (std::size_t at = 0; at < train.bytes.size();) {
+    const DatagramKind kind = kind_of(train.bytes[at]);
+    std::size_t end = at + train.stride;
+    while (end < train.bytes.size() && kind_of(train.bytes[end]) == kind) end += train.stride;
+    end = std::min(end, train.bytes.size());
+    handle_run(now, kind, {train.from, train.bytes.subspan(at, end - at), train.stride, train.ecn});
     at = end;
   }
 }
 
-void ConnectorService::handle_run(Instant now, DatagramKind kind, const runtime::UdpReceived& received,
-                                  MutableBytes run) {
-  const bool is_relay = relays_.is_relay(received.from);
+void ConnectorService::handle_run(Instant now, DatagramKind kind, const Train& run) {
+  const bool is_relay = relays_.is_relay(run.from);
+  if (is_relay) relays_.note_received(run.from);
   if (kind == DatagramKind::Quic && endpoint_) {
     const std::uint32_t label = is_relay ? session::kRelayLabel : session::kDirectLabel;
-    return endpoint_->handle_train(now, {{label, received.from}, run, received.stride, received.ecn});
+    return endpoint_->handle_train(now, {{label, run.from}, run.bytes, run.stride, run.ecn});
   }
-  for (std::size_t at = 0; at < run.size(); at += received.stride) {
-    const ByteView datagram = run.subspan(at, std::min(received.stride, run.size() - at));
-    const bool taken = kind == DatagramKind::Stun && (is_relay ? relays_.handle_datagram(now, received.from, datagram)
-                                                               : core_.handle_check(now, received.from, datagram));
+  for (std::size_t at = 0; at < run.bytes.size(); at += run.stride) {
+    const ByteView datagram = run.bytes.subspan(at, std::min(run.stride, run.bytes.size() - at));
+    const bool taken = kind == DatagramKind::Stun && (is_relay ? relays_.handle_datagram(now, run.from, datagram)
+                                                               : core_.handle_check(now, run.from, datagram));
     if (!taken) ++dropped_datagrams_;
   }
+}
+
+void ConnectorService::send(Instant now, const SocketAddress& to, ByteView bytes, std::size_t stride,
+                            std::uint8_t ecn) {
+  if (is_link_address(to)) return links_.send(now, to, bytes, stride);
+  (void)udp_->send(to, bytes, stride, ecn);
+}
+
+runtime::AgentLinks::Events ConnectorService::link_events() {
+  return {.opened = [this](const SocketAddress& link) { relays_.handle_link_open(loop_.now(), link); },
+          .closed =
+              [this](const SocketAddress& link, const std::string& reason) {
+                log_.warn("A relay is not reached over TLS", {{"reason", reason}});
+                relays_.handle_link_closed(loop_.now(), link, reason);
+              },
+          .train =
+              [this](const SocketAddress& link, MutableBytes bytes, std::size_t stride) {
+                handle_train(loop_.now(), {link, bytes, stride, 0});
+              }};
+}
+
+void ConnectorService::follow_links() {
+  std::vector<runtime::AgentLinks::Wish> wishes;
+  for (const wire::WantedLink& wanted : relays_.wanted_links()) {
+    wishes.push_back(runtime::AgentLinks::make_wish(wanted, settings_.server, settings_.trust));
+  }
+  links_.want(wishes);
 }
 
 void ConnectorService::pump(Instant now) {
@@ -127,9 +158,11 @@ void ConnectorService::transmit(Instant now) {
   if (!endpoint_) return;
   for (int i = 0; i < kTrainsPerTurn * 2; ++i) {
     if (udp_->is_blocked() && !udp_->flush()) return;
+    if (links_.is_blocked(now)) break;
     const auto train = endpoint_->poll_transmit(now, send_buffer_.bytes());
     if (!train) return;
-    (void)udp_->send(train->path.remote, train->bytes, train->stride, train->ecn);
+    relays_.note_sent(now, train->path.remote);
+    send(now, train->path.remote, train->bytes, train->stride, train->ecn);
   }
   packets_to_send_ = true;
 }

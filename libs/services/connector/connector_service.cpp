@@ -45,11 +45,12 @@ ConnectorService::ConnectorService(runtime::EventLoop& loop, runtime::Logger& lo
       datagrams_(loop_, core_.flows(), pool_),
       resolver_(loop_, {settings_.dns}),
       relays_(random_, {.send = [this](const SocketAddress& to,
-                                       ByteView datagram) { (void)udp_->send(to, datagram, datagram.size(), 0); },
+                                       ByteView datagram) { send(loop_.now(), to, datagram, datagram.size(), 0); },
                         .changed = [this] { handle_bindings_changed(); },
                         .proven = [this](const SocketAddress& relay) { handle_relay_proven(relay); },
                         .ticket_refused = [this] { restart_control("a relay refused the ticket"); },
                         .note = [this](const RelayNote& note) { handle_relay_note(note); }}),
+      links_(loop_, link_events()),
       network_(loop_, [this] { handle_network_changed(); }),
       started_(loop_.now()),
       memory_(pool_) {
@@ -129,6 +130,8 @@ std::string ConnectorService::metrics() const {
   add("postern_connector_uptime_seconds", "gauge", "", static_cast<std::uint64_t>(uptime));
   add("postern_inbound_bytes_total", "counter", "{transport=\"relay\"}", udp.bytes_received);
   add("postern_outbound_bytes_total", "counter", "{transport=\"relay\"}", udp.bytes_sent);
+  add("postern_inbound_bytes_total", "counter", "{transport=\"relay_tls\"}", links_.counters().bytes_received);
+  add("postern_outbound_bytes_total", "counter", "{transport=\"relay_tls\"}", links_.counters().bytes_sent);
   add("postern_connector_resources", "gauge", "", core_.policy().table().all().size());
   add("postern_connector_sessions", "gauge", "", core_.sessions().size());
   add("postern_connector_flows", "gauge", "", core_.flows().size());
@@ -136,7 +139,8 @@ std::string ConnectorService::metrics() const {
   add("postern_connector_flows_refused_total", "counter", "", flows.refused);
   add("postern_connector_bytes_to_targets_total", "counter", "", flows.bytes_to_targets);
   add("postern_connector_bytes_from_targets_total", "counter", "", flows.bytes_from_targets);
-  std::uint64_t dropped = dropped_datagrams_ + udp.dropped_queue_full + udp.truncated;
+  std::uint64_t dropped =
+      dropped_datagrams_ + udp.dropped_queue_full + udp.truncated + links_.counters().dropped_datagrams;
   if (endpoint_) {
     for (const std::uint64_t count : endpoint_->drops()) dropped += count;
     const session::DatagramCounters& queues = endpoint_->datagram_counters();
@@ -190,6 +194,11 @@ void ConnectorService::handle_relay_note(const RelayNote& note) {
       return log_.warn("The relay does not answer", {{"relay", note.relay}});
     case RelayNote::Kind::Refuses:
       return log_.warn("The relay refuses this connector", {{"relay", note.relay}, {"code", note.detail}});
+    case RelayNote::Kind::OverLink:
+      return log_.warn("The relay is reached over TLS, because UDP to it is not answered",
+                       {{"relay", note.relay}, {"udp", note.detail}});
+    case RelayNote::Kind::OverUdp:
+      return log_.info("The relay is reached over UDP again", {{"relay", note.relay}, {"udp", note.detail}});
     case RelayNote::Kind::Unusable:
       return log_.warn("A relay that the server named cannot be used", {{"relay", note.relay}});
   }
@@ -201,7 +210,8 @@ void ConnectorService::handle_relay_proven(const SocketAddress& relay) {
   // Sessions live on over a relay's restart or move; a PING on each makes both sides notice at once.
   for (const session::SessionId id : core_.sessions().all()) {
     const auto stats = endpoint_->stats(id);
-    if (stats && stats->path.remote != relay && !relays_.is_relay(stats->path.remote)) endpoint_->set_remote(id, relay);
+    if (stats && stats->path.remote != relay && !relays_.is_in_use(stats->path.remote))
+      endpoint_->set_remote(id, relay);
   }
   core_.ping_all(loop_.now());
   // The machine that the relay runs on is there again: so may be the controller.
@@ -260,6 +270,7 @@ void ConnectorService::end_turn(Instant now) {
   targets_.read_ready(now);
   datagrams_.read_ready(now);
   pump(now);
+  follow_links();
   transmit(now);
   tell(now);
   keep_house(now);
@@ -267,7 +278,7 @@ void ConnectorService::end_turn(Instant now) {
 }
 
 std::optional<Instant> ConnectorService::next_timeout() const {
-  if (packets_waiting_ || packets_to_send_) return Instant{};
+  if (packets_waiting_ || (packets_to_send_ && !links_.is_blocked(loop_.now()))) return Instant{};
   std::optional<Instant> earliest = housekeeping();
   const auto consider = [&earliest](std::optional<Instant> at) {
     if (at) earliest = std::min(earliest.value_or(*at), *at);
@@ -279,7 +290,8 @@ std::optional<Instant> ConnectorService::next_timeout() const {
   if (endpoint_) {
     auto at = endpoint_->next_timeout();
     // While the kernel takes no packet there is no use in waking up to send one; EPOLLOUT does.
-    if (at && udp_->is_blocked()) at = std::max(*at, loop_.now() + std::chrono::milliseconds(2));
+    if (at && (udp_->is_blocked() || links_.is_blocked(loop_.now())))
+      at = std::max(*at, loop_.now() + std::chrono::milliseconds(2));
     consider(at);
   }
   return earliest;

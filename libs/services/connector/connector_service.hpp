@@ -14,6 +14,7 @@
 #include "connector_core/endpoint_port.hpp"
 #include "connector_core/relay_bindings.hpp"
 #include "runtime/dns/resolver.hpp"
+#include "runtime/http/agent_links.hpp"
 #include "runtime/http/control_client.hpp"
 #include "runtime/loop/event_loop.hpp"
 #include "runtime/os/idle_memory.hpp"
@@ -56,8 +57,18 @@ class ConnectorService final : private runtime::TurnParticipant {
   void receive_packets(Instant now);
   enum class DatagramKind : std::uint8_t { Stun, Quic, Other };
   [[nodiscard]] static DatagramKind kind_of(std::uint8_t first);
-  void handle_train(Instant now, const runtime::UdpReceived& received);
-  void handle_run(Instant now, DatagramKind kind, const runtime::UdpReceived& received, MutableBytes run);
+  /// One received train with its bytes.
+  struct Train {
+    SocketAddress from;
+    MutableBytes bytes;
+    std::size_t stride = 0;
+    std::uint8_t ecn = 0;
+  };
+  void handle_train(Instant now, const Train& train);
+  void handle_run(Instant now, DatagramKind kind, const Train& run);
+  void send(Instant now, const SocketAddress& to, ByteView bytes, std::size_t stride, std::uint8_t ecn);
+  [[nodiscard]] runtime::AgentLinks::Events link_events();
+  void follow_links();
   void pump(Instant now);
   void transmit(Instant now);
   void handle_request(Instant now, const Request& request);
@@ -111,6 +122,7 @@ class ConnectorService final : private runtime::TurnParticipant {
   DatagramSockets datagrams_;
   runtime::Resolver resolver_;
   RelayBindings relays_;
+  runtime::AgentLinks links_;
   std::unique_ptr<runtime::ControlClient> control_;
   runtime::NetworkMonitor network_;
   std::unique_ptr<LocalHttp> health_http_;

@@ -52,11 +52,12 @@ std::string error_message(const FlowReport& report) {
 }
 
 json connection_of(const FlowReport& report, const AnalyticsContext& context) {
+  const bool is_over_tls = !context.relays.empty() && context.relays.front().over_link;
   json connection = {{"id", context.process + "-" + std::to_string(report.flow.value)},
                      {"resource_port", report.connected.port != 0 ? report.connected.port : report.target.port},
                      {"protocol", std::string(model::to_string(report.target.protocol))},
                      {"tunnel_path", report.is_direct ? "direct" : "relayed"},
-                     {"tunnel_proto", "quic/udp"}};
+                     {"tunnel_proto", is_over_tls ? "quic/tls" : "quic/udp"}};
   const bool is_echo = report.target.protocol == model::Protocol::Icmp && report.kind != FlowReport::Kind::Refused;
   if (report.connected.port != 0 || is_echo) connection["resource_ip"] = report.connected.ip.to_string();
   if (report.kind == FlowReport::Kind::Refused) connection["error_message"] = error_message(report);
@@ -96,7 +97,8 @@ std::string to_analytics_line(const FlowReport& report, const policy::ResourceTa
                               const AnalyticsContext& context) {
   json relays = json::array();
   for (const auto& relay : context.relays) {
-    relays.push_back({{"name", relay.name}, {"ip", relay.address.ip.to_string()}, {"port", relay.address.port}});
+    relays.push_back(
+        {{"name", relay.name}, {"ip", relay.udp_address.ip.to_string()}, {"port", relay.udp_address.port}});
   }
   json event = {
       {"event_type", event_type(report)},

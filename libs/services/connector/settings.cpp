@@ -118,6 +118,16 @@ std::vector<Option> run_options() {
        .value_name = "ADDRESS",
        .environment = variables("DNS", {"DNS_SERVER"}),
        .check = check_server},
+      {.name = "https-proxy",
+       .sentence = std::string(runtime::kProxySentence),
+       .value_name = "URL",
+       .environment = {"POSTERN_HTTPS_PROXY", "https_proxy", "HTTPS_PROXY"},
+       .check = runtime::check_proxy,
+       .secret = true},
+      {.name = "no-proxy",
+       .sentence = std::string(runtime::kNoProxySentence),
+       .value_name = "LIST",
+       .environment = {"POSTERN_NO_PROXY", "no_proxy", "NO_PROXY"}},
       {.name = "label",
        .sentence = "Labels that the console shows for this connector.",
        .kind = ValueKind::Map,
@@ -236,6 +246,7 @@ std::expected<void, Failure> locate(const config::Settings& values, ConnectorSet
                 "the server's URL " + server.error() + "; set POSTERN_URL to https://HOST[:PORT]");
   }
   settings.server = *server;
+  settings.server.proxies = *runtime::parse_proxies(values.text("https-proxy"), values.text("no-proxy"));
   if (settings.token.ca.empty()) return {};
   const auto pin = from_base64url(settings.token.ca);
   Digest digest{};

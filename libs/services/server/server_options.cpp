@@ -138,6 +138,16 @@ std::vector<Option> relay_options() {
                        "once the relay has enrolled.",
            .environment = {"POSTERN_RELAY_TOKEN"},
            .secret = true},
+          {.name = "https-proxy",
+           .sentence = std::string(runtime::kProxySentence),
+           .value_name = "URL",
+           .environment = {"POSTERN_HTTPS_PROXY", "https_proxy", "HTTPS_PROXY"},
+           .check = runtime::check_proxy,
+           .secret = true},
+          {.name = "no-proxy",
+           .sentence = std::string(runtime::kNoProxySentence),
+           .value_name = "LIST",
+           .environment = {"POSTERN_NO_PROXY", "no_proxy", "NO_PROXY"}},
           {.name = "relay-token-file",
            .sentence = "File with the relay's token.",
            .value_name = "FILE",
@@ -267,6 +277,7 @@ std::expected<ServeOptions, ServerError> serve_options(const config::Settings& s
   }
   if (settings.text("roles") != "relay") return options;
   options.controller = *parse_controller_url(settings.text("controller"));
+  options.controller->server.proxies = *runtime::parse_proxies(settings.text("https-proxy"), settings.text("no-proxy"));
   auto token = relay_token(settings);
   if (!token) return std::unexpected(token.error());
   options.relay_token = std::move(*token);
