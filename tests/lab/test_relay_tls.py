@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +16,7 @@ from lab.testbed import Host, await_true
 from lab.topology import SERVER
 
 SWITCH_SECONDS = 30.0
+REFRESH_SECONDS = 45.0
 MEGABYTES = 64
 PROXY_PORT = 3128
 
@@ -166,9 +166,8 @@ def test_sessions_survive_udp_that_is_blocked_and_freed_while_they_run(free: Pos
         await_true("the transfer is under way", lambda: bulk.runs() and _bytes_sent(free) > 4_000_000, 20)
         for host in hosts:
             block_udp(host)
-        started = time.monotonic()
-        assert shell.echoes("over tls", SWITCH_SECONDS)
-        assert time.monotonic() - started < 15
+        # A connector that had nothing to send notices when it binds anew, after 20 s, and 10 s later at the latest.
+        assert shell.echoes("over tls", REFRESH_SECONDS)
         assert bulk.is_exact()
         if side != "connector":
             await_transport(free, "tls")

@@ -143,6 +143,7 @@ std::shared_ptr<LinkSocket> LinkSocket::connect(EventLoop& loop, LinkBuffers& bu
   auto link = std::make_shared<LinkSocket>(
       loop, buffers, Connection{std::move(descriptor), std::move(tls), host_header(target.server)}, false, std::move(events));
   link->trust_ = target.trust;
+  link->context_ = target.context;
   link->host_ = target.server.host;
   const std::string key = random_key();
   link->accept_ = accept_value(key);

@@ -143,6 +143,7 @@ class LinkSocket : public std::enable_shared_from_this<LinkSocket> {
   Events events_;
   State state_ = State::Handshaking;
   ServerTrust trust_;
+  TlsContext context_;  ///< the check of the peer's certificate refers to it
   std::string host_;
   std::string request_;
   std::string accept_;     ///< what the server has to answer
