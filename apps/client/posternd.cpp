@@ -70,11 +70,19 @@ int main(int argc, char** argv) {
   const auto or_empty = [&](const char* option) {
     return settings->text(option) == "none" ? std::string() : settings->text(option);
   };
+  auto https_proxy = *runtime::parse_proxies(settings->text("https-proxy"), settings->text("no-proxy"));
+  // A shell that sends its programs through us shall not send us through ourselves.
+  if (https_proxy && proxy && https_proxy->proxy().name() == proxy->to_string()) https_proxy = nullptr;
   runtime::use_one_heap();
-  client::DaemonConfig config{
-      settings->text("state"), settings->text("socket"), or_empty("tun"), or_empty("resolv-conf"),
-      config::version(),       {.level = *level},        proxy,           settings->text("proxy-password-file"),
-      *runtime::parse_proxies(settings->text("https-proxy"), settings->text("no-proxy"))};
+  client::DaemonConfig config{settings->text("state"),
+                              settings->text("socket"),
+                              or_empty("tun"),
+                              or_empty("resolv-conf"),
+                              config::version(),
+                              {.level = *level},
+                              proxy,
+                              settings->text("proxy-password-file"),
+                              https_proxy};
   client::Daemon daemon(std::move(config));
   const auto ended = daemon.run();
   return ended ? config::to_status(ExitCode::Ok) : fail(ended.error().code, ended.error().text);

@@ -161,7 +161,7 @@ void Client::handle_train(Instant now, const SocketAddress& from, MutableBytes b
                           std::uint8_t ecn) {
   if (stride == 0) stride = std::max<std::size_t>(bytes.size(), 1);  // one datagram
   if (!relay_.is_relay(from)) return handle_direct_train(now, from, bytes, stride, ecn);
-  relay_.note_received(from);
+  relay_.note_received(now, from);
   switch (wire::classify_datagram(bytes)) {
     case wire::DatagramClass::Stun:
       for (std::size_t at = 0; at < bytes.size(); at += stride) {

@@ -56,8 +56,8 @@ class RelayLink {
   void note_sent(Instant now) {
     if (bind_) bind_->note_sent(now);
   }
-  void note_received(const SocketAddress& from) {
-    if (bind_ && from == bind_->relay()) bind_->note_received();
+  void note_received(Instant now, const SocketAddress& from) {
+    if (bind_ && from == bind_->relay()) bind_->note_received(now);
   }
 
   /// The link over TLS to the relay, while one shall be open (PROTOCOL.md §3.6).

@@ -141,10 +141,14 @@ void RelayBindings::note_sent(Instant now, const SocketAddress& to) {
   }
 }
 
-void RelayBindings::note_received(const SocketAddress& from) {
+void RelayBindings::note_received(Instant now, const SocketAddress& from) {
   for (auto& [name, relay] : relays_) {
-    if (relay.client->relay() == from) relay.client->note_received();
+    if (relay.client->relay() == from) relay.client->note_received(now);
   }
+}
+
+void RelayBindings::set_busy(bool busy) {
+  for (auto& [name, relay] : relays_) relay.client->set_busy(busy);
 }
 
 std::vector<wire::WantedLink> RelayBindings::wanted_links() const {

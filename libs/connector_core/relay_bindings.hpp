@@ -74,7 +74,8 @@ class RelayBindings {
 
   /// Datagrams of sessions.
   void note_sent(Instant now, const SocketAddress& to);
-  void note_received(const SocketAddress& from);
+  void note_received(Instant now, const SocketAddress& from);
+  void set_busy(bool busy);
 
   /// The links over TLS that shall be open (PROTOCOL.md §3.6).
   [[nodiscard]] std::vector<wire::WantedLink> wanted_links() const;

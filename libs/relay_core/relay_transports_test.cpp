@@ -161,6 +161,18 @@ TEST_F(RelayTransports, UdpThatIsBlockedWhilePacketsFlowIsLeftWithinFourSeconds)
   EXPECT_TRUE(relay_agrees());
 }
 
+TEST_F(RelayTransports, WhoHasFlowsAndOnlyListensLeavesUdpThatIsBlockedWithinTenSeconds) {
+  wait(30s);
+  binding->set_busy(true);
+  wait(1min);
+  ASSERT_TRUE(over_udp());
+  ASSERT_EQ(attempts, 0);
+  udp_works = false;
+  const Instant blocked = now;
+  while (!over_link() && now - blocked < 30s) wait(100ms);
+  EXPECT_LE(now - blocked, 10s);
+}
+
 TEST_F(RelayTransports, ADoubtThatUdpDispelsOpensNoLink) {
   wait(30s);
   for (int i = 0; i < 60; ++i) {

@@ -12,7 +12,7 @@ constexpr std::size_t kEventsMax = 2 * BindClient::kEventsMax;
 
 RelayBinding::RelayBinding(BindClientConfig config, std::optional<SocketAddress> link, RandomSource& random,
                            Instant now)
-    : random_(random), udp_(config.relay), addresses_{config.relay}, link_(link), link_retry_at_(now) {
+    : random_(random), udp_(config.relay), addresses_{config.relay}, heard_(now), link_(link), link_retry_at_(now) {
   main_.emplace(std::move(config), random_, now);
   race_at_ = now + kRaceAfter;
 }
@@ -39,7 +39,7 @@ bool RelayBinding::is_relay(const SocketAddress& from) const {
 bool RelayBinding::handle_datagram(Instant now, const SocketAddress& from, ByteView datagram) {
   if (from == main_->relay()) {
     // Any word of the relay is a sign of life.
-    note_received();
+    note_received(now);
     const bool taken = main_->handle_datagram(now, from, datagram);
     collect(now);
     return taken;
@@ -109,7 +109,7 @@ void RelayBinding::start_over_udp(Instant now) {
   move_deadline_.reset();
   probing_ = false;
   probe_targets_.clear();
-  unanswered_since_.reset();
+  note_received(now);
   race_at_ = now;
 }
 
@@ -129,7 +129,7 @@ void RelayBinding::take_other(Instant now) {
     main_->raise_sequence(sequence);
     main_->rebind_now(now, RebindReason::ControlReturned);
   }
-  unanswered_since_.reset();
+  note_received(now);
   race_at_.reset();
   move_deadline_.reset();
   if (main_is_link_) {
@@ -221,7 +221,7 @@ Instant RelayBinding::next_timeout() const {
   consider(link_due());
   if (link_state_ != LinkState::Closed) consider(link_close_at_);
   if (main_is_link_ && !other_) consider(probe_at_);
-  if (unanswered_since_) consider(*unanswered_since_ + (main_is_link_ ? kSilenceLink : kSilenceUdp));
+  consider(silence_due());
   return next;
 }
 
@@ -239,9 +239,18 @@ void RelayBinding::note_sent(Instant now) {
   if (!unanswered_since_) unanswered_since_ = now;
 }
 
+std::optional<Instant> RelayBinding::silence_due() const {
+  std::optional<Instant> due;
+  if (unanswered_since_) due = *unanswered_since_ + (main_is_link_ ? kSilenceLink : kSilenceUdp);
+  if (busy_) due = std::min(due.value_or(heard_ + kSilenceBusy), heard_ + kSilenceBusy);
+  return due;
+}
+
 void RelayBinding::watch_silence(Instant now) {
-  if (!unanswered_since_ || now - *unanswered_since_ < (main_is_link_ ? kSilenceLink : kSilenceUdp)) return;
-  unanswered_since_ = now;
+  const auto due = silence_due();
+  if (!due || now < *due) return;
+  if (unanswered_since_) unanswered_since_ = now;
+  heard_ = now;
   if (main_->is_bound(now)) rebind_now(now, RebindReason::PeerSilent);
 }
 

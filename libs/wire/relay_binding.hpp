@@ -40,6 +40,8 @@ class RelayBinding {
   /// which may be busy repairing.
   static constexpr Duration kSilenceUdp = std::chrono::seconds(2);
   static constexpr Duration kSilenceLink = std::chrono::seconds(4);
+  /// The same while flows are open, whether something was sent or not: a side that only answers notices nothing else.
+  static constexpr Duration kSilenceBusy = std::chrono::seconds(6);
   /// While bound over a link: pauses between looks at UDP, doubling.
   static constexpr Duration kProbeFirst = std::chrono::seconds(5);
   static constexpr Duration kProbeLongest = std::chrono::minutes(5);
@@ -78,7 +80,12 @@ class RelayBinding {
 
   /// Datagrams of sessions, to and from relay().
   void note_sent(Instant now);
-  void note_received() { unanswered_since_.reset(); }
+  void note_received(Instant now) {
+    unanswered_since_.reset();
+    heard_ = now;
+  }
+  /// Whether flows are open over relay().
+  void set_busy(bool busy) { busy_ = busy; }
 
   void rebind_now(Instant now, RebindReason reason);
   void set_ticket(Instant now, const BindTicket& ticket);
@@ -118,6 +125,7 @@ class RelayBinding {
   void want_link(Instant now);
   [[nodiscard]] std::optional<Instant> link_due() const;
   void reset_link(Instant now);
+  [[nodiscard]] std::optional<Instant> silence_due() const;
   void watch_silence(Instant now);
   void watch_link(Instant now);
   void watch_probe(Instant now);
@@ -135,6 +143,8 @@ class RelayBinding {
   std::vector<SocketAddress> addresses_;
   std::deque<BindEvent> events_;
   std::optional<Instant> unanswered_since_;
+  Instant heard_;
+  bool busy_ = false;
 
   std::optional<SocketAddress> link_;
   LinkState link_state_ = LinkState::Closed;

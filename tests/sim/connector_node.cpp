@@ -155,7 +155,7 @@ void ConnectorNode::handle_relay_proven(const SocketAddress& relay) {
   if (process_->endpoint) {
     for (const session::SessionId id : process_->core.sessions().all()) {
       const auto stats = process_->endpoint->stats(id);
-      if (!stats || stats->path.remote == relay || process_->relays.is_relay(stats->path.remote)) continue;
+      if (!stats || stats->path.remote == relay || process_->relays.is_in_use(stats->path.remote)) continue;
       process_->endpoint->set_remote(id, relay);
     }
     process_->core.ping_all(fabric_.time.now());

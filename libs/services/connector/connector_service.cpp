@@ -270,6 +270,7 @@ void ConnectorService::end_turn(Instant now) {
   targets_.read_ready(now);
   datagrams_.read_ready(now);
   pump(now);
+  relays_.set_busy(core_.flows().size() > 0);
   follow_links();
   transmit(now);
   tell(now);
