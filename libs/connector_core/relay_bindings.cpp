@@ -274,7 +274,7 @@ std::vector<std::string> RelayBindings::bound_names(Instant now) const {
 std::vector<SocketAddress> RelayBindings::mapped(Instant now) const {
   std::vector<SocketAddress> mapped;
   for (const auto& [name, relay] : relays_) {
-    const auto& address = relay.client->mapped_address();
+    const auto address = relay.client->mapped_address();
     if (address && relay.client->is_bound(now)) mapped.push_back(*address);
   }
   return mapped;

@@ -105,6 +105,10 @@ class RelayBinding {
   /// Where packets go: an address, or the name of the link.
   [[nodiscard]] const SocketAddress& relay() const { return main_->relay(); }
   [[nodiscard]] const SocketAddress& udp_address() const { return udp_; }
+  /// How the relay sees our UDP socket; nothing while that is not what is bound.
+  [[nodiscard]] std::optional<SocketAddress> mapped_address() const {
+    return main_is_link_ ? std::nullopt : main_->mapped_address();
+  }
   /// Whether packets of the relay may come from there.
   [[nodiscard]] bool is_relay(const SocketAddress& from) const;
   [[nodiscard]] bool is_over_link() const { return main_is_link_; }
