@@ -2,6 +2,8 @@
 // §3.6). They lie in the discard prefix 100::/64 (RFC 6666): a datagram of the network never comes from there.
 #pragma once
 
+#include <string_view>
+
 #include "base/ip.hpp"
 
 namespace postern {
@@ -21,6 +23,11 @@ namespace postern {
     if (bytes[i] != 0) return false;
   }
   return true;
+}
+
+/// What carries datagrams to and from there: "udp", or "tls" for a link.
+[[nodiscard]] inline std::string_view transport_word(const SocketAddress& address) {
+  return is_link_address(address) ? "tls" : "udp";
 }
 
 }  // namespace postern

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/link_address.hpp"
 #include "base/network_time.hpp"
 #include "client_core/data_plane.hpp"
 #include "identity/keys.hpp"
@@ -187,7 +188,7 @@ void Client::handle_network_change(Instant now) {
 /// The kernel joins datagrams of one sender whatever they are: a check may ride in a train of the session.
 void Client::handle_direct_train(Instant now, const SocketAddress& from, MutableBytes bytes, std::size_t stride,
                                  std::uint8_t ecn) {
-  if (!plane_) return count(PacketDrop::ForeignSource);
+  if (!plane_ || is_link_address(from)) return count(PacketDrop::ForeignSource);
   const auto class_at = [&](std::size_t at) { return wire::classify_datagram(bytes.subspan(at)); };
   for (std::size_t at = 0; at < bytes.size();) {
     const wire::DatagramClass kind = class_at(at);

@@ -216,6 +216,7 @@ class Client {
   [[nodiscard]] std::string reason(Instant now) const;
   void collect_drops(ClientStatus& status) const;
   [[nodiscard]] std::vector<ResourceStatus> resource_status(Instant now) const;
+  [[nodiscard]] std::string remote_text(const SocketAddress& remote) const;
   [[nodiscard]] std::vector<SessionStatus> session_status() const;
   void count(PacketDrop why) { ++drops_[static_cast<std::size_t>(why)]; }
 

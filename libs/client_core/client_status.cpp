@@ -120,6 +120,12 @@ std::vector<ResourceStatus> Client::resource_status(Instant now) const {
   return all;
 }
 
+/// A link is known to people by its relay's address.
+std::string Client::remote_text(const SocketAddress& remote) const {
+  if (!is_link_address(remote)) return remote.to_string();
+  return relay_.udp_address() ? relay_.udp_address()->to_string() : "";
+}
+
 std::vector<SessionStatus> Client::session_status() const {
   std::vector<SessionStatus> all;
   if (!plane_) return all;
@@ -137,11 +143,8 @@ std::vector<SessionStatus> Client::session_status() const {
     const PathReport report = plane_->direct.report(*peer.session);
     entry.path = report.is_direct ? "direct" : "relay";
     entry.path_reason = path::sentence(report.reason);
-    entry.remote = stats->path.remote.to_string();
-    if (is_link_address(stats->path.remote)) {
-      entry.path = "relay over TLS";
-      entry.remote = relay_.udp_address() ? relay_.udp_address()->to_string() : "";
-    }
+    entry.transport = transport_word(stats->path.remote);
+    entry.remote = remote_text(stats->path.remote);
     entry.round_trip = stats->smoothed_rtt;
     entry.bytes_sent = stats->bytes_sent;
     entry.bytes_received = stats->bytes_received;

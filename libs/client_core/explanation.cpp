@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/link_address.hpp"
 #include "client_core/client.hpp"
 #include "client_core/data_plane.hpp"
 
@@ -268,7 +269,8 @@ class Client::Explainer {
           peer != nullptr && peer->session ? client_.plane_->sessions.stats(*peer->session) : std::nullopt;
       if (!stats) continue;
       entry.path = stats->path.label == 0 ? "relay" : "direct";
-      entry.remote = stats->path.remote.to_string();
+      entry.transport = transport_word(stats->path.remote);
+      entry.remote = client_.remote_text(stats->path.remote);
       if (peer->stage == PeerStage::Ready) entry.round_trip = stats->smoothed_rtt;
     }
   }

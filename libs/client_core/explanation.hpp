@@ -62,7 +62,8 @@ struct ExplainedInstance {
   std::string state;  ///< as in SessionStatus, or "no session"
   std::string why;    ///< why chosen, or why not
   bool chosen = false;
-  std::string path;  ///< of its session: "relay", "direct"; empty without one
+  std::string path;       ///< of its session: "relay", "direct"; empty without one
+  std::string transport;  ///< "udp" or "tls"
   std::string remote;
   std::optional<Duration> round_trip;
 };

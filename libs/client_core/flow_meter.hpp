@@ -88,7 +88,7 @@ struct FlowInfo {
   std::string state;          ///< "waiting", "opening", "open"; of ended flows how: "closed", "reset", a FlowRefusal
   std::string connector;
   std::string path;       ///< "relay" or "direct"; empty while there is no session
-  std::string transport;  ///< "udp"
+  std::string transport;  ///< "udp", or "tls" for a relay that UDP does not reach
   std::optional<Duration> round_trip;
   std::optional<Duration> connect_time;
   std::optional<Duration> open_time;

@@ -1,6 +1,7 @@
 // What Flows and DatagramFlows tell about their flows.
 #include <algorithm>
 
+#include "base/link_address.hpp"
 #include "client_core/datagram_flows.hpp"
 #include "client_core/flows.hpp"
 
@@ -12,7 +13,7 @@ void describe_way(FlowInfo& info, const session::Endpoint& sessions, session::Se
   const auto stats = sessions.stats(session);
   if (!stats) return;
   info.path = stats->path.label == 0 ? "relay" : "direct";
-  info.transport = "udp";
+  info.transport = transport_word(stats->path.remote);
   info.round_trip = stats->smoothed_rtt;
 }
 

@@ -45,7 +45,7 @@ struct SessionStatus {
   std::uint64_t instance = 0;
   std::string remote_network;
   std::string state;  ///< "connecting", "ready", "suspect", "down"
-  std::string path;   ///< "direct", "relay" (over UDP) or "relay over TLS"
+  std::string path;   ///< "relay" or "direct"
   std::string remote;
   std::optional<Duration> round_trip;
   std::uint32_t flows = 0;
@@ -53,6 +53,7 @@ struct SessionStatus {
   std::uint64_t bytes_received = 0;
   std::uint64_t packets_lost = 0;
   std::string failure;
+  std::string transport{};    ///< "udp", or "tls" for a relay that UDP does not reach
   std::string path_reason{};  ///< why it is "relay", one sentence
 };
 

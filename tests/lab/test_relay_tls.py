@@ -129,7 +129,7 @@ def test_without_udp_at_the_laptop_the_client_comes_online_over_tls_and_says_why
     await_flow(free)
     said = free.client("status").stdout
     assert f"over TLS (UDP to {SERVER}:443 is not answered)" in said, said
-    assert "relay over TLS" in said
+    assert f"relay/tls {SERVER}:443" in said, said
     doctor = free.client("doctor", check=False).stdout
     assert "the relay is reached over TLS instead" in doctor, doctor
     assert links(free)["open"] == 1

@@ -68,8 +68,8 @@ AgentLinks::Wish AgentLinks::make_wish(const wire::WantedLink& wanted, const Ser
   return {wanted.link, wanted.attempt, std::move(relay), {.root_pin = {}, .key_pin = wanted.key_digest}};
 }
 
-AgentLinks::AgentLinks(EventLoop& loop, Events events)
-    : loop_(loop), events_(std::move(events)), alive_(std::make_shared<bool>(true)) {
+AgentLinks::AgentLinks(EventLoop& loop, Events events, Duration open_max)
+    : loop_(loop), events_(std::move(events)), open_max_(open_max), alive_(std::make_shared<bool>(true)) {
   loop_.add_participant(*this);
 }
 
@@ -99,7 +99,7 @@ void AgentLinks::want(const std::vector<Wish>& wishes) {
 }
 
 void AgentLinks::open(Instant now, const Wish& wish) {
-  entries_.push_back({wish, nullptr, now + kOpenMax, {}, false});
+  entries_.push_back({wish, nullptr, now + open_max_, {}, false});
   if (!dialer_) dialer_ = std::make_unique<Dialer>();
   dialer_->dial(wish, [this, alive = alive_, link = wish.link, attempt = wish.attempt](
                           std::expected<Descriptor, std::string> connected, TlsContext context) {

@@ -42,7 +42,7 @@ class AgentLinks final : public TurnParticipant {
                                       const ServerTrust& trust);
 
   /// `loop` outlives it; every event is set.
-  AgentLinks(EventLoop& loop, Events events);
+  AgentLinks(EventLoop& loop, Events events, Duration open_max = kOpenMax);
   ~AgentLinks() override;
   AgentLinks(const AgentLinks&) = delete;
   AgentLinks& operator=(const AgentLinks&) = delete;
@@ -77,6 +77,7 @@ class AgentLinks final : public TurnParticipant {
 
   EventLoop& loop_;
   Events events_;
+  Duration open_max_;
   LinkBuffers buffers_;
   std::vector<Entry> entries_;
   LinkCounters counters_;

@@ -29,17 +29,6 @@ constexpr std::size_t kReadPerTurn = 1024 * 1024;
 /// How much TLS reads from the kernel at once: several records.
 constexpr std::size_t kReadAhead = 64 * 1024;
 
-/// RFC 6455 §4.2.2
-std::string accept_value(const std::string& key) {
-  const std::string text = key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  unsigned int size = 0;
-  EVP_Digest(text.data(), text.size(), digest.data(), &size, EVP_sha1(), nullptr);
-  std::array<unsigned char, 64> encoded{};
-  const int length = EVP_EncodeBlock(encoded.data(), digest.data(), static_cast<int>(size));
-  return {reinterpret_cast<const char*>(encoded.data()), static_cast<std::size_t>(length)};
-}
-
 std::string random_key() {
   std::array<std::uint8_t, 16> bytes{};
   KernelRandom().fill(bytes);
@@ -81,6 +70,16 @@ std::string_view header_in(std::string_view head, std::string_view name) {
 }
 
 }  // namespace
+
+std::string websocket_accept_value(const std::string& key) {
+  const std::string text = key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  unsigned int size = 0;
+  EVP_Digest(text.data(), text.size(), digest.data(), &size, EVP_sha1(), nullptr);
+  std::array<unsigned char, 64> encoded{};
+  const int length = EVP_EncodeBlock(encoded.data(), digest.data(), static_cast<int>(size));
+  return {reinterpret_cast<const char*>(encoded.data()), static_cast<std::size_t>(length)};
+}
 
 MutableBytes LinkBuffers::incoming() {
   if (incoming_.empty()) incoming_.resize(kIncomingSize);
@@ -129,10 +128,22 @@ std::shared_ptr<LinkSocket> LinkSocket::accept(EventLoop& loop, LinkBuffers& buf
   link->state_ = State::Open;
   const std::string answer =
       "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " +
-      accept_value(key) + "\r\nSec-WebSocket-Protocol: " + std::string(wire::kLinkSubprotocol) + "\r\n\r\n";
+      websocket_accept_value(key) + "\r\nSec-WebSocket-Protocol: " + std::string(wire::kLinkSubprotocol) + "\r\n\r\n";
   link->write(loop.now(), as_bytes(answer), 0);
   link->watch();
   return link;
+}
+
+void LinkSocket::refuse(Connection connection) {
+  static constexpr std::string_view kWhy = "This relay has as many links as it takes; try again later.\n";
+  const std::string answer =
+      "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 30\r\nContent-Type: text/plain\r\n"
+      "Content-Length: " +
+      std::to_string(kWhy.size()) + "\r\n\r\n" + std::string(kWhy);
+  if (SSL_write(connection.tls.get(), answer.data(), static_cast<int>(answer.size())) > 0) {
+    SSL_shutdown(connection.tls.get());
+  }
+  ERR_clear_error();
 }
 
 std::shared_ptr<LinkSocket> LinkSocket::connect(EventLoop& loop, LinkBuffers& buffers, Descriptor descriptor,
@@ -141,12 +152,13 @@ std::shared_ptr<LinkSocket> LinkSocket::connect(EventLoop& loop, LinkBuffers& bu
   SSL_set_fd(tls.get(), descriptor.get());
   SSL_set_connect_state(tls.get());
   auto link = std::make_shared<LinkSocket>(
-      loop, buffers, Connection{std::move(descriptor), std::move(tls), host_header(target.server)}, false, std::move(events));
+      loop, buffers, Connection{std::move(descriptor), std::move(tls), host_header(target.server)}, false,
+      std::move(events));
   link->trust_ = target.trust;
   link->context_ = target.context;
   link->host_ = target.server.host;
   const std::string key = random_key();
-  link->accept_ = accept_value(key);
+  link->accept_ = websocket_accept_value(key);
   link->request_ = "GET " + std::string(wire::kLinkTarget) + " HTTP/1.1\r\nHost: " + host_header(target.server) +
                    "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
                    "Sec-WebSocket-Protocol: " +
@@ -216,7 +228,8 @@ void LinkSocket::read() {
     const int size = SSL_read(connection_.tls.get(), buffer.data() + used, static_cast<int>(buffer.size() - used));
     if (size <= 0) {
       const auto outcome = outcome_of(connection_.tls.get(), size);
-      if (outcome != TlsOutcome::Again) end(outcome == TlsOutcome::Ended ? "the peer ended it" : "the connection broke");
+      if (outcome != TlsOutcome::Again)
+        end(outcome == TlsOutcome::Ended ? "the peer ended it" : "the connection broke");
       break;
     }
     heard_ = loop_.now();
@@ -252,7 +265,8 @@ std::size_t LinkSocket::take_upgrade(ByteView bytes) {
   const std::string_view head = text.substr(0, size);
   if (!head.starts_with("HTTP/1.1 101")) {
     const bool is_http = head.starts_with("HTTP/1.") && head.size() >= 12;
-    end(is_http ? "the server refuses it with HTTP status " + std::to_string(std::atoi(std::string(head.substr(9, 3)).c_str()))
+    end(is_http ? "the server refuses it with HTTP status " +
+                      std::to_string(std::atoi(std::string(head.substr(9, 3)).c_str()))
                 : "the server does not speak HTTP");
     return 0;
   }

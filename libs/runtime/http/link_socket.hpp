@@ -1,10 +1,10 @@
-// One end of a relay link: TLS and WebSocket on a TCP connection of the data plane's loop, trains in and out (PROTOCOL.md
-// §3.6).
+// One end of a relay link: TLS and WebSocket on a TCP connection of the data plane's loop, trains in and out
+// (PROTOCOL.md §3.6).
 //
-// Not Beast and not Asio: this moves gigabits beside the UDP socket, on the same thread, and nothing is copied more than
-// the frame needs. What is received is decrypted, unmasked and delivered in one buffer that all links of a loop share;
-// what is sent goes into the kernel at once, or, while that takes nothing, into a queue with a bound in bytes and in
-// time: old trains are dropped for new ones, since QUIC above repairs losses and dislikes standing queues.
+// Not Beast and not Asio: this moves gigabits beside the UDP socket, on the same thread, and nothing is copied more
+// than the frame needs. What is received is decrypted, unmasked and delivered in one buffer that all links of a loop
+// share; what is sent goes into the kernel at once, or, while that takes nothing, into a queue with a bound in bytes
+// and in time: old trains are dropped for new ones, since QUIC above repairs losses and dislikes standing queues.
 #pragma once
 
 #include <cstdint>
@@ -44,6 +44,9 @@ struct LinkCounters {
   std::uint64_t dropped_datagrams = 0;  ///< the queue was full, or they had waited too long
 };
 
+/// What answers a Sec-WebSocket-Key (RFC 6455 §4.2.2).
+[[nodiscard]] std::string websocket_accept_value(const std::string& key);
+
 class LinkSocket : public std::enable_shared_from_this<LinkSocket> {
  public:
   /// Trains that wait: beyond the first bound the oldest are dropped, as are those that have waited too long.
@@ -77,6 +80,8 @@ class LinkSocket : public std::enable_shared_from_this<LinkSocket> {
   /// The server's end. `key` is Sec-WebSocket-Key of the request, which is answered here.
   [[nodiscard]] static std::shared_ptr<LinkSocket> accept(EventLoop& loop, LinkBuffers& buffers, Connection connection,
                                                           const std::string& key, Events events);
+  /// Answers an upgrade request with status 503, as far as the kernel takes it at once, and ends the connection.
+  static void refuse(Connection connection);
   /// The agent's end, on a connected TCP socket: handshake, trust and upgrade follow.
   struct Target {
     ServerAddress server{};
@@ -146,9 +151,9 @@ class LinkSocket : public std::enable_shared_from_this<LinkSocket> {
   TlsContext context_;  ///< the check of the peer's certificate refers to it
   std::string host_;
   std::string request_;
-  std::string accept_;     ///< what the server has to answer
+  std::string accept_;      ///< what the server has to answer
   std::uint64_t mask_ = 0;  ///< state of the generator of masks
-  Bytes partial_;          ///< the start of a frame
+  Bytes partial_;           ///< the start of a frame
   std::deque<Waiting> queue_;
   std::size_t front_sent_ = 0;
   std::size_t queued_bytes_ = 0;

@@ -8,6 +8,7 @@
 #include <ostream>
 
 #include "client_core/destination.hpp"
+#include "services/client/cli_text.hpp"
 #include "services/client/daemon_line.hpp"
 #include "services/client/json_fields.hpp"
 #include "services/client/sign_in.hpp"
@@ -59,7 +60,7 @@ void add_instances(std::vector<Row>& rows, const json& explanation) {
     rows.push_back({flag_field(instance, "chosen") ? "connector" : "  other",
                     text_field(instance, "connector") + " (instance " + text_field(instance, "instance") +
                         "): " + text_field(instance, "state") +
-                        (path.empty() ? "" : ", " + path + " " + text_field(instance, "remote")) +
+                        (path.empty() ? "" : ", " + path_text(instance) + " " + text_field(instance, "remote")) +
                         (rtt.empty() ? "" : ", " + rtt) + "; " + text_field(instance, "why")});
   }
 }

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <ostream>
 
+#include "services/client/cli_text.hpp"
 #include "services/client/daemon_line.hpp"
 #include "services/client/json_fields.hpp"
 #include "services/client/text_table.hpp"
@@ -61,13 +62,11 @@ std::string stalls_text(const json& stalls) {
 }
 
 Row row_of(const json& flow) {
-  const std::string path = text_field(flow, "path");
-  const std::string transport = text_field(flow, "transport");
   const json& ended = field(flow, "ended_ago_ms");
   return {text_field(flow, "resource"),
           text_field(flow, "destination"),
           text_field(flow, "state") + (ended.is_number() ? ", " + duration_text(ended) + " ago" : ""),
-          path.empty() ? "" : path + "/" + transport,
+          path_text(flow),
           milliseconds(field(flow, "rtt_ms")),
           milliseconds(field(flow, "connect_ms")),
           milliseconds(field(flow, "first_byte_ms")),
@@ -80,8 +79,8 @@ Row row_of(const json& flow) {
 }  // namespace
 
 std::string flows_text(const json& answer) {
-  std::vector<Row> rows = {{"RESOURCE", "DESTINATION", "STATE", "PATH", "RTT", "CONNECT", "FIRST BYTE", "UP", "DOWN",
-                            "AGE", "STALLS"}};
+  std::vector<Row> rows = {
+      {"RESOURCE", "DESTINATION", "STATE", "PATH", "RTT", "CONNECT", "FIRST BYTE", "UP", "DOWN", "AGE", "STALLS"}};
   std::size_t living = 0;
   for (const json& flow : field(answer, "flows")) {
     living += field(flow, "ended_ago_ms").is_number() ? 0U : 1U;

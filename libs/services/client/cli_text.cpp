@@ -24,12 +24,22 @@ std::string headline(const json& status) {
   return "Offline" + because;
 }
 
+}  // namespace
+
+std::string path_text(const json& of) {
+  const std::string word = text_field(of, "path");
+  const std::string transport = text_field(of, "transport");
+  return word == "relay" && !transport.empty() ? word + "/" + transport : word;
+}
+
+namespace {
+
 std::string session_line(const json& session, Row& row) {
   const std::string state = text_field(session, "state");
   const std::int64_t flows = number_field(session, "flows");
   row = {text_field(session, "connector"), state,
          text_field(session, "path").empty() ? text_field(session, "failure")
-                                             : text_field(session, "path") + " " + text_field(session, "remote"),
+                                             : path_text(session) + " " + text_field(session, "remote"),
          milliseconds(field(session, "rtt_ms")), std::to_string(flows) + (flows == 1 ? " flow" : " flows")};
   return state;
 }

@@ -48,6 +48,7 @@ json sessions_json(const ClientStatus& status) {
                    {"remote_network", session.remote_network},
                    {"state", session.state},
                    {"path", session.path},
+                   {"transport", session.transport},
                    {"path_reason", session.path_reason},
                    {"remote", session.remote},
                    {"rtt_ms", milliseconds(session.round_trip)},
@@ -85,6 +86,7 @@ json instance_json(const ExplainedInstance& instance) {
           {"chosen", instance.chosen},
           {"why", instance.why},
           {"path", instance.path},
+          {"transport", instance.transport},
           {"remote", instance.remote},
           {"rtt_ms", milliseconds(instance.round_trip)}};
 }

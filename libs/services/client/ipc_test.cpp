@@ -39,7 +39,7 @@ ClientStatus example() {
   status.dns.routes_by_domain = true;
   status.resources = {{1, "web", "nginx.home.lan", {"web.internal"}, "home", "80,443", "53", false, true},
                       {2, "lan", "192.168.1.0/24", {}, "home", "all", "all", true, false}};
-  status.sessions = {{"attic", 3, "home", "ready", "relay", "203.0.113.10:443", 15ms, 2, 100, 200, 0, ""}};
+  status.sessions = {{"attic", 3, "home", "ready", "relay", "203.0.113.10:443", 15ms, 2, 100, 200, 0, "", "udp"}};
   status.drops = {{"flow_no_resource", 4}};
   return status;
 }
@@ -62,7 +62,7 @@ TEST(CliText, ShowsNetworkAccountResourcesSessionsAndPaths) {
             "  web       nginx.home.lan  web.internal  80,443     53         no    home            reachable\n"
             "  lan       192.168.1.0/24                all        all        yes   home            no connector\n"
             "Sessions:\n"
-            "  attic  ready  relay 203.0.113.10:443  15.0 ms  2 flows\n"
+            "  attic  ready  relay/udp 203.0.113.10:443  15.0 ms  2 flows\n"
             "Dropped or refused:\n"
             "  flow_no_resource 4\n");
 }

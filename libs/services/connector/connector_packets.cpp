@@ -54,7 +54,7 @@ void ConnectorService::handle_train(Instant now, const Train& train) {
 void ConnectorService::handle_run(Instant now, DatagramKind kind, const Train& run) {
   const bool is_relay = relays_.is_relay(run.from);
   if (is_relay) relays_.note_received(now, run.from);
-  if (kind == DatagramKind::Quic && endpoint_) {
+  if (kind == DatagramKind::Quic && endpoint_ && (is_relay || !is_link_address(run.from))) {
     const std::uint32_t label = is_relay ? session::kRelayLabel : session::kDirectLabel;
     return endpoint_->handle_train(now, {{label, run.from}, run.bytes, run.stride, run.ecn});
   }

@@ -52,7 +52,7 @@ std::string error_message(const FlowReport& report) {
 }
 
 json connection_of(const FlowReport& report, const AnalyticsContext& context) {
-  const bool is_over_tls = !context.relays.empty() && context.relays.front().over_link;
+  const bool is_over_tls = !report.is_direct && !context.relays.empty() && context.relays.front().over_link;
   json connection = {{"id", context.process + "-" + std::to_string(report.flow.value)},
                      {"resource_port", report.connected.port != 0 ? report.connected.port : report.target.port},
                      {"protocol", std::string(model::to_string(report.target.protocol))},

@@ -17,7 +17,7 @@ void RelayLinks::accept(runtime::LinkSocket::Connection connection, const std::s
   make_room();
   if (links_.size() >= limits_.links_max) {
     ++stats_.refused_full;
-    return;
+    return runtime::LinkSocket::refuse(std::move(connection));
   }
   const SocketAddress address = link_address(next_number_++);
   ++stats_.accepted;
