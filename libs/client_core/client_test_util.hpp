@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "base/link_address.hpp"
 #include "client_core/client.hpp"
 #include "identity/keys.hpp"
 #include "schema/session.pb.h"
@@ -238,6 +239,7 @@ class World {
     relay->set_epoch(1);
     relay->set_access_token("ticket");
     relay->set_mac_key(kMacKey);
+    relay->set_tls(relay_has_tls);
     return message;
   }
   static void add_resource(wire::ClientUpdate& update, std::uint64_t id, const std::string& address,
@@ -338,6 +340,7 @@ class World {
   Instant now{1h};
   Duration delay = 5ms;
   bool relay_answers = true;
+  bool relay_has_tls = false;               ///< links to it open at once, and pass whatever happens to UDP
   std::optional<SocketAddress> dead_relay;  ///< nothing passes at this address of the relay
   Bytes last_udp;
   std::vector<Seen> icmp;
@@ -361,6 +364,7 @@ class World {
         client->handle_tun_packet(now, packet.vnet, tcp::test::in_block(pool, packet.bytes));
       }
     }
+    follow_link();
     client->settle(now);
     tcp::Packet packet;
     while (client->poll_tun(now, packet)) handle_packet(tcp::test::inspect(packet));
@@ -377,6 +381,12 @@ class World {
       connector->settle(now);
       while (const auto train = connector->endpoint.poll_transmit(now, buffer_)) send_down(*connector, *train);
     }
+  }
+  void follow_link() {
+    const auto wanted = client->wanted_link();
+    if (!wanted || wanted->attempt == link_attempt_) return;
+    link_attempt_ = wanted->attempt;
+    client->handle_link_open(now, wanted->link);
   }
   void handle_packet(const Seen& seen) {
     if (seen.protocol == 17) {
@@ -397,7 +407,7 @@ class World {
     }
   }
   void send_up(const session::Transmit& train) {
-    EXPECT_TRUE(train.path.remote == kRelay || train.path.remote == kRelay6);
+    EXPECT_TRUE(train.path.remote == kRelay || train.path.remote == kRelay6 || is_link_address(train.path.remote));
     if (train.path.remote == dead_relay) return;
     relay_address_ = train.path.remote;
     for (std::size_t at = 0; at < train.bytes.size(); at += train.stride) {
@@ -467,6 +477,7 @@ class World {
   }
 
   std::multimap<Instant, Datagram> wire_;
+  std::uint64_t link_attempt_ = 0;
   SocketAddress relay_address_ = kRelay;  ///< where the client talked to last
   alignas(4096) std::array<std::uint8_t, BlockPool::kLargeSize> buffer_{};
 };

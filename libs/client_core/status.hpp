@@ -63,7 +63,7 @@ struct RelayStatus {
   bool bound = false;
   std::optional<Duration> round_trip;
   std::string transport = "udp";  ///< or "tls"
-  std::string why;                ///< of "tls", one phrase
+  std::string why{};              ///< of "tls", one phrase
 };
 
 /// The host's DNS: who owns it, and whether names of Resources lead to us.

@@ -115,5 +115,51 @@ TEST_F(RelayBindingsTest, AnUnlistedRelayThatNeverAnsweredIsDroppedAtOnce) {
   EXPECT_FALSE(bindings.is_relay(silent.front()));
 }
 
+TEST_F(RelayBindingsTest, ARelayThatOnlyALinkReachesTellsNoAddressUntilUdpIsAnsweredAgain) {
+  const SocketAddress udp = *SocketAddress::parse("192.0.2.1:443");
+  silent = {udp};
+  wire::RelayInfo relay = info("a", "192.0.2.1:443");
+  relay.set_tls(true);
+  welcome({relay});
+  EXPECT_TRUE(bindings.wanted_links().empty()) << "UDP has its time first";
+  wait(2s);
+  ASSERT_EQ(bindings.wanted_links().size(), 1U);
+  const SocketAddress link = bindings.wanted_links().front().link;
+  EXPECT_FALSE(bindings.is_relay(link)) << "it is not open yet";
+  bindings.handle_link_open(now, link);
+  answer_all();
+  ASSERT_EQ(bound(), Names{"a"});
+  EXPECT_TRUE(bindings.is_relay(link) && bindings.is_in_use(link));
+  EXPECT_EQ(proven.back(), link);
+  EXPECT_EQ(bindings.bound(now).front().udp_address, udp);
+  EXPECT_TRUE(bindings.bound(now).front().over_link);
+  EXPECT_TRUE(bindings.mapped(now).empty()) << "what the relay sees is the link: no candidate";
+
+  silent.clear();
+  wait(wire::RelayBinding::kProbeFirst + wire::RelayBinding::kProbeAnswerMax);
+  EXPECT_EQ(proven.back(), udp);
+  EXPECT_FALSE(bindings.bound(now).front().over_link);
+  EXPECT_EQ(bindings.mapped(now), std::vector{*SocketAddress::parse("203.0.113.30:4711")});
+}
+
+TEST_F(RelayBindingsTest, ALinkThatEndsLeavesTheRelayToUdpOrToTheNextLink) {
+  silent = {*SocketAddress::parse("192.0.2.1:443")};
+  wire::RelayInfo relay = info("a", "192.0.2.1:443");
+  relay.set_tls(true);
+  welcome({relay});
+  wait(2s);
+  const auto first = bindings.wanted_links().front();
+  bindings.handle_link_open(now, first.link);
+  answer_all();
+  ASSERT_EQ(bound(), Names{"a"});
+  bindings.handle_link_closed(now, first.link, "the connection broke");
+  answer_all();
+  EXPECT_EQ(bound(), Names{});
+  EXPECT_FALSE(bindings.is_relay(first.link)) << "what still comes from there is nobody's";
+  wait(2s);
+  ASSERT_EQ(bindings.wanted_links().size(), 1U);
+  EXPECT_NE(bindings.wanted_links().front().attempt, first.attempt);
+}
+
 }  // namespace
 }  // namespace postern::connector

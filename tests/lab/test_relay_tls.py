@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -16,7 +17,10 @@ from lab.testbed import Host, await_true
 from lab.topology import SERVER
 
 SWITCH_SECONDS = 30.0
-REFRESH_SECONDS = 45.0
+NOTICE_SECONDS = 15.0
+"""Within this time flows go on over TLS when UDP is cut under them."""
+BACK_SECONDS = 60.0
+STEADY_SECONDS = 8.0
 MEGABYTES = 64
 PROXY_PORT = 3128
 
@@ -52,6 +56,17 @@ def free_udp(host: Host) -> None:
 def transport(postern: Postern) -> str:
     relay = postern.status().get("relay") or {}
     return str(relay.get("transport")) if relay.get("bound") else ""
+
+
+def way(postern: Postern) -> tuple[str, str]:
+    """Path and transport of the session."""
+    sessions = postern.status().get("sessions") or [{}]
+    return sessions[0].get("path", ""), sessions[0].get("transport", "")
+
+
+def is_direct(shell: LiveShell, postern: Postern) -> bool:
+    assert shell.echoes(f"still there at {time.monotonic():.2f}", 5)
+    return way(postern) == ("direct", "udp")
 
 
 def links(postern: Postern) -> dict[str, int]:
@@ -158,6 +173,7 @@ def test_without_udp_at_both_sides_flows_work(free: Postern) -> None:
 def test_sessions_survive_udp_that_is_blocked_and_freed_while_they_run(free: Postern, side: str) -> None:
     if transport(free) != "udp":
         await_transport(free, "udp", 120)
+    await_true("the session is direct", lambda: bool(fetch(free)) and way(free)[0] == "direct", BACK_SECONDS, every=0.2)
     hosts = {"laptop": (free.laptop,), "connector": (free.connector,), "both": (free.laptop, free.connector)}[side]
     shell = LiveShell(free)
     try:
@@ -166,15 +182,22 @@ def test_sessions_survive_udp_that_is_blocked_and_freed_while_they_run(free: Pos
         await_true("the transfer is under way", lambda: bulk.runs() and _bytes_sent(free) > 4_000_000, 20)
         for host in hosts:
             block_udp(host)
-        # A connector that had nothing to send notices when it binds anew, after 20 s, and 10 s later at the latest.
-        assert shell.echoes("over tls", REFRESH_SECONDS)
+        assert shell.echoes("over tls", NOTICE_SECONDS)
         assert bulk.is_exact()
         if side != "connector":
             await_transport(free, "tls")
+        # The session goes the way that is left, and checks of direct paths do not disturb it.
+        wanted = ("relay", "udp" if side == "connector" else "tls")
+        await_true("the session is relayed", lambda: way(free) == wanted, SWITCH_SECONDS, every=0.2)
+        until = time.monotonic() + STEADY_SECONDS
+        while time.monotonic() < until:
+            assert shell.echoes(f"steady {until - time.monotonic():.2f}", 2)
+            assert way(free) == wanted
         for host in hosts:
             free_udp(host)
         if side != "connector":
-            await_transport(free, "udp", 60)
+            await_transport(free, "udp", BACK_SECONDS)
+        await_true("the session is direct again", lambda: is_direct(shell, free), BACK_SECONDS, every=0.2)
         assert shell.echoes("over udp again")
         assert Bulk(free, 16).is_exact()
     finally:

@@ -9,6 +9,7 @@
 #include <sstream>
 #include <thread>
 
+#include "base/link_address.hpp"
 #include "runtime/os/files.hpp"
 #include "services/connector/flow_log.hpp"
 #include "services/connector/health.hpp"
@@ -238,7 +239,8 @@ TEST(FlowLog, AnalyticsLinesHaveTheFieldsThatShippersRead) {
                 {},
                 {},
                 true});
-  AnalyticsContext context{"abcd", {}, {{"relay-1", *SocketAddress::parse("203.0.113.1:443")}}};
+  const SocketAddress relay = *SocketAddress::parse("203.0.113.1:443");
+  AnalyticsContext context{"abcd", {}, {{"relay-1", relay, relay}}};
   context.identity.connector = model::ConnectorId(5);
   context.identity.connector_name = "attic";
   const std::string line = to_analytics_line(report, table, context);
@@ -246,10 +248,17 @@ TEST(FlowLog, AnalyticsLinesHaveTheFieldsThatShippersRead) {
        {R"(ANALYTICS {)", R"("event_type":"closed_connection")", R"("timestamp":1700000060500)", R"("id":"abcd-12")",
         R"("user":{"email":"ann@example.org","id":"7"})", R"("device":{"id":"70"})", R"("resource_ip":"10.0.0.5")",
         R"("resource":{"address":"*.home","applied_rule":"*.home","id":"3"})", R"("rx":20)", R"("tx":100)",
-        R"("duration":1500)", R"("tunnel_path":"relayed")", R"("cbct_freshness":60)",
+        R"("duration":1500)", R"("tunnel_path":"relayed")", R"("tunnel_proto":"quic/udp")", R"("cbct_freshness":60)",
         R"("relays":[{"ip":"203.0.113.1","name":"relay-1","port":443}])"}) {
     EXPECT_NE(std::string::npos, line.find(part)) << part << "\n" << line;
   }
+  context.relays.front() = {"relay-1", link_address(4), relay, true};
+  const std::string over_tls = to_analytics_line(report, table, context);
+  EXPECT_NE(std::string::npos, over_tls.find(R"("tunnel_proto":"quic/tls")")) << over_tls;
+  EXPECT_NE(std::string::npos, over_tls.find(R"("relays":[{"ip":"203.0.113.1","name":"relay-1","port":443}])"));
+  report.is_direct = true;
+  EXPECT_NE(std::string::npos, to_analytics_line(report, table, context).find(R"("tunnel_proto":"quic/udp")"));
+  report.is_direct = false;
   const auto record = to_flow_record(report);
   ASSERT_TRUE(record);
   EXPECT_EQ("10.0.0.5:3000", record->target());

@@ -26,6 +26,7 @@ struct RelayLinksTest : runtime::LinkFixture {
                       .closed = [this](const SocketAddress& from) { closed.push_back(from); },
                       .is_bound = [this](const SocketAddress& from) { return bound.contains(from); }});
   }
+  void TearDown() override { links.reset(); }  // it tells of each that it closes
   RawPeer& come() {
     auto both = accepted();
     links->accept(std::move(both.connection), "a2V5");

@@ -43,15 +43,15 @@ RelayPort::RelayPort(runtime::EventLoop& loop, runtime::UdpSocket socket)
                   [this](const SocketAddress& from) {
                     if (relay_) relay_->close_source(from);
                   },
-              .is_bound = [this](const SocketAddress& from) {
-                return relay_ && relay_->is_bound_source(from, loop_.now());
-              }}),
+              .is_bound =
+                  [this](const SocketAddress& from) { return relay_ && relay_->is_bound_source(from, loop_.now()); }}),
       buffer_(static_cast<std::uint8_t*>(
           ::mmap(nullptr, kBufferSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))) {
   if (buffer_ == MAP_FAILED) throw std::bad_alloc();
 }
 
 RelayPort::~RelayPort() {
+  links_.close_all();  // while there is a relay to tell
   ::munmap(buffer_, kBufferSize);
 }
 
