@@ -14,7 +14,7 @@ from lab import services
 from lab.postern import CONNECTOR_USER, Postern
 from lab.test_restarts import LiveShell
 from lab.testbed import Host, await_true
-from lab.topology import SERVER
+from lab.topology import SERVER, SERVER6
 
 SWITCH_SECONDS = 30.0
 NOTICE_SECONDS = 15.0
@@ -422,6 +422,32 @@ print(len(kept))
     assert refused >= 30 and over == kept, (refused, over, kept)
     assert links(free)["never_bound"] >= before + kept
     assert links(free)["unbound"] == 0
+    await_flow(free)
+
+
+def test_datagrams_that_claim_to_come_from_a_link_are_dropped(free: Postern) -> None:
+    """A link speaks for its own address because nobody else can: 100::/64 is nobody's on the network."""
+    block_udp(free.laptop)
+    restart_client(free)
+    await_flow(free)
+    before = links(free)["forged"]
+    internet = free.lab.host("internet")
+    forge = f"""
+import os, socket, struct
+for number in range(1, 6):
+    s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    s.bind(("100::%x" % number, 1))
+    s.sendto(struct.pack(">HHI", 1, 0, 0x2112A442) + os.urandom(12), ("{SERVER6}", 443))
+"""
+    try:
+        for number in range(1, 6):
+            internet.run("ip", "-6", "addr", "add", f"100::{number}/128", "dev", "lo")
+        internet.run("/usr/bin/python3", "-c", forge)
+        await_true("they are counted", lambda: links(free)["forged"] == before + 5, 5)
+    finally:
+        for number in range(1, 6):
+            internet.run("ip", "-6", "addr", "del", f"100::{number}/128", "dev", "lo", check=False)
+    assert transport(free) == "tls"
     await_flow(free)
 
 

@@ -229,18 +229,18 @@ json relay_json(const RelaySnapshot& relay) {
             {"never_bound", relay.links.never_bound},
             {"bytes_received", relay.links.bytes_received},
             {"bytes_sent", relay.links.bytes_sent},
-            {"dropped", relay.links.dropped_datagrams}}},
+            {"dropped", relay.links.dropped_datagrams},
+            {"forged", relay.links.forged}}},
           {"drops", drops},
           {"binds", binds}};
 }
 
 std::string relay_text(const RelaySnapshot& relay) {
-  std::uint64_t dropped = relay.send_dropped;
+  std::uint64_t dropped = relay.send_dropped + relay.links.dropped_datagrams + relay.links.forged;
   for (const std::uint64_t count : relay.stats.drops) dropped += count;
   return "Relay      " + std::to_string(relay.bindings) + " bound (" + std::to_string(relay.links.open) +
-         " links over TLS), " + std::to_string(relay.stats.forwarded_packets) +
-         " packets (" + std::to_string(relay.stats.forwarded_bytes) + " bytes) forwarded, " + std::to_string(dropped) +
-         " dropped\n";
+         " links over TLS), " + std::to_string(relay.stats.forwarded_packets) + " packets (" +
+         std::to_string(relay.stats.forwarded_bytes) + " bytes) forwarded, " + std::to_string(dropped) + " dropped\n";
 }
 
 AdminReply status_reply(const AdminContext& context, const std::optional<RelaySnapshot>& relay) {

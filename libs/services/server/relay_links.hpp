@@ -25,6 +25,8 @@ struct LinkStats {
   std::uint64_t bytes_received = 0;
   std::uint64_t bytes_sent = 0;
   std::uint64_t dropped_datagrams = 0;
+  std::uint64_t forged =
+      0;  ///< datagrams of the network that claim to come from a link; the socket's owner counts them
 };
 
 struct LinkLimits {

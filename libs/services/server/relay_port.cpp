@@ -85,9 +85,10 @@ RelaySnapshot RelayPort::snapshot() const {
   RelaySnapshot snapshot{
       .bytes_received = udp.bytes_received,
       .bytes_sent = udp.bytes_sent,
-      .send_dropped = udp.dropped_queue_full + udp.dropped_too_large + udp.dropped_unreachable + forged_,
+      .send_dropped = udp.dropped_queue_full + udp.dropped_too_large + udp.dropped_unreachable,
       .links = links_.stats(),
   };
+  snapshot.links.forged = forged_;
   if (!relay_) return snapshot;
   snapshot.epoch = relay_->epoch();
   snapshot.bindings = relay_->binding_count();

@@ -213,7 +213,7 @@ class RelayServer final : public runtime::TurnParticipant {
     report.set_bindings_max(relay_core::RelayConfig{}.bindings_max);
     report.set_forwarded_packets(relay.stats.forwarded_packets);
     report.set_forwarded_bytes(relay.stats.forwarded_bytes);
-    std::uint64_t dropped = relay.send_dropped;
+    std::uint64_t dropped = relay.send_dropped + relay.links.dropped_datagrams + relay.links.forged;
     for (const std::uint64_t count : relay.stats.drops) dropped += count;
     report.set_dropped_packets(dropped);
     report.set_sent_at(static_cast<std::uint64_t>(to_nanoseconds(now)));
