@@ -208,6 +208,30 @@ def _bytes_sent(postern: Postern) -> int:
     return sum(int(session.get("bytes_sent", 0)) for session in postern.status().get("sessions", []))
 
 
+def test_a_gibibyte_each_way_is_exact_while_the_transport_changes_under_it(free: Postern) -> None:
+    if transport(free) != "udp":
+        await_transport(free, "udp", 120)
+    big = services.big_file()
+    curl = "curl -sSf --limit-rate 30M"
+    url = "http://nginx.home.lan"
+    fetched = free.laptop.popen("sh", "-c", f"{curl} {url}/big | b2sum", stdout=subprocess.PIPE)
+    put = free.laptop.popen("sh", "-c", f"{curl} -T {big.path} {url}/upload/both-ways")
+    await_true("both are under way", lambda: _bytes_sent(free) > 20_000_000, 20)
+    block_udp(free.laptop)
+    await_true("they go over TLS", lambda: way(free) == ("relay", "tls"), NOTICE_SECONDS, every=0.1)
+    before = _bytes_sent(free)
+    await_true("they go on", lambda: _bytes_sent(free) > before + 20_000_000, NOTICE_SECONDS, every=0.1)
+    free_udp(free.laptop)
+    await_true("UDP is taken again", lambda: way(free)[1] == "udp", SWITCH_SECONDS, every=0.1)
+    assert fetched.poll() is None and put.poll() is None, "both were still running"
+    out, _ = fetched.communicate(timeout=180)
+    assert out.split()[0] == big.checksum
+    assert put.wait(timeout=180) == 0
+    stored = free.lab.run_dir / "www" / "public" / "upload" / "both-ways"
+    assert services.checksum_of(stored) == big.checksum
+    stored.unlink()
+
+
 def test_a_server_that_restarts_is_found_again_over_tls(free: Postern) -> None:
     block_udp(free.laptop)
     restart_client(free)
