@@ -37,23 +37,35 @@ class AgentLinks::Dialer {
     auto context = make_client_context(wish.trust);
     if (!context) return done(std::unexpected(context.error()), {});
     const Key key{wish.link, wish.attempt};
-    auto& connect = running_[key];
-    connect = std::make_unique<TcpConnect>(
-        loop_, wish.server,
-        [this, key, done = std::move(done), context = *context](std::expected<TcpConnected, std::string> connected) {
-          if (connected) {
-            done(Descriptor(connected->descriptor), context);
-          } else {
-            done(std::unexpected(connected.error()), {});
-          }
-          // Not from inside of its own call.
-          loop_.post([this, key] { running_.erase(key); });
-        });
+    const std::uint64_t number = ++dials_;
+    auto& connect = running_[key].connect;
+    running_[key].number = number;
+    connect = std::make_unique<TcpConnect>(loop_, wish.server,
+                                           [this, key, number, done = std::move(done),
+                                            context = *context](std::expected<TcpConnected, std::string> connected) {
+                                             if (connected) {
+                                               done(Descriptor(connected->descriptor), context);
+                                             } else {
+                                               done(std::unexpected(connected.error()), {});
+                                             }
+                                             // Not from inside of its own call, and not the next one in its place.
+                                             loop_.post([this, key, number] {
+                                               const auto found = running_.find(key);
+                                               if (found != running_.end() && found->second.number == number)
+                                                 running_.erase(found);
+                                             });
+                                           });
     connect->start();
   }
 
+  struct Dial {
+    std::uint64_t number = 0;
+    std::unique_ptr<TcpConnect> connect;
+  };
+
   IoLoop loop_;
-  std::map<Key, std::unique_ptr<TcpConnect>> running_;
+  std::map<Key, Dial> running_;
+  std::uint64_t dials_ = 0;
   std::thread thread_;
 };
 

@@ -66,7 +66,9 @@ std::expected<void, std::string> parse_authority(std::string_view text, HttpProx
   proxy.port = kPortDefault;
   if (port.empty()) return {};
   const auto end = port.data() + port.size();
-  const bool is_number = port.starts_with(':') && std::from_chars(port.data() + 1, end, proxy.port).ptr == end;
+  if (!port.starts_with(':')) return std::unexpected("what follows its host is no port");
+  const auto [stop, error] = std::from_chars(port.data() + 1, end, proxy.port);
+  const bool is_number = error == std::errc() && stop == end;
   if (!is_number || proxy.port == 0) return std::unexpected("its port is not a number from 1 to 65535");
   return {};
 }
