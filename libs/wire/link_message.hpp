@@ -27,8 +27,8 @@ struct LinkTrain {
 };
 
 enum class LinkMessageError : std::uint8_t {
-  Empty,            ///< no datagram
-  BadStride,        ///< 0
+  Empty,      ///< no datagram
+  BadStride,  ///< 0
   TooManyDatagrams,
 };
 [[nodiscard]] std::string_view to_string(LinkMessageError error);

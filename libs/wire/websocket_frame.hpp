@@ -18,12 +18,12 @@ namespace postern::wire {
 enum class FrameKind : std::uint8_t { Binary = 0x2, Close = 0x8, Ping = 0x9, Pong = 0xA };
 
 enum class FrameError : std::uint8_t {
-  ReservedBits,   ///< an extension that nobody agreed on
-  UnknownKind,    ///< text, a fragment's continuation, or a reserved opcode
-  Fragmented,     ///< FIN is not set
-  TooLarge,       ///< larger than the bound, or a control frame above 125 bytes
-  WrongMask,      ///< a client must mask, a server must not
-  NotShortest,    ///< a length in a longer form than it needs
+  ReservedBits,  ///< an extension that nobody agreed on
+  UnknownKind,   ///< text, a fragment's continuation, or a reserved opcode
+  Fragmented,    ///< FIN is not set
+  TooLarge,      ///< larger than the bound, or a control frame above 125 bytes
+  WrongMask,     ///< a client must mask, a server must not
+  NotShortest,   ///< a length in a longer form than it needs
 };
 [[nodiscard]] std::string_view to_string(FrameError error);
 

@@ -39,8 +39,8 @@ TEST(Proxy, WhatCannotBeUsedIsRefusedWithoutSayingThePassword) {
 
 TEST(Proxy, ExceptionsAreNamesWithWhatIsBelowThemAddressesAndPrefixes) {
   const auto rules = *ProxyRules::parse("http://p:1", "example.org, .corp 10.0.0.0/8,192.0.2.7,[2001:db8::1]");
-  for (const char* direct : {"example.org", "a.example.org", "EXAMPLE.org.", "host.corp", "corp", "10.1.2.3", "192.0.2.7",
-                             "2001:db8::1"}) {
+  for (const char* direct :
+       {"example.org", "a.example.org", "EXAMPLE.org.", "host.corp", "corp", "10.1.2.3", "192.0.2.7", "2001:db8::1"}) {
     EXPECT_EQ(rules.proxy_for(direct), nullptr) << direct;
   }
   for (const char* proxied : {"notexample.org", "example.org.evil", "11.0.0.1", "192.0.2.70", "2001:db8::2"}) {

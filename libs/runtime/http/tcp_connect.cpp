@@ -48,13 +48,14 @@ class TcpConnect::Impl : public std::enable_shared_from_this<Impl> {
     const std::uint16_t port = proxy_ != nullptr ? proxy_->port : server_.port;
     if (addresses_.empty()) add_address(host, port);
     if (!addresses_.empty()) return try_next();
-    resolver_.async_resolve(
-        host, std::to_string(port), [self = shared_from_this()](const error_code& error, const auto& results) {
-          if (!self->done_) return;
-          if (error) return self->finish(self->whose() + "name cannot be resolved: " + error.message());
-          for (const auto& result : results) self->addresses_.push_back(result.endpoint());
-          self->try_next();
-        });
+    resolver_.async_resolve(host, std::to_string(port),
+                            [self = shared_from_this()](const error_code& error, const auto& results) {
+                              if (!self->done_) return;
+                              if (error)
+                                return self->finish(self->whose() + "name cannot be resolved: " + error.message());
+                              for (const auto& result : results) self->addresses_.push_back(result.endpoint());
+                              self->try_next();
+                            });
   }
 
   void next(std::string problem) {
@@ -93,9 +94,9 @@ class TcpConnect::Impl : public std::enable_shared_from_this<Impl> {
   }
 
   void failed(const error_code& error) {
-    const std::string what =
-        error == asio::error::operation_aborted || error == asio::error::bad_descriptor ? "gave no answer in time"
-                                                                                        : error.message();
+    const std::string what = error == asio::error::operation_aborted || error == asio::error::bad_descriptor
+                                 ? "gave no answer in time"
+                                 : error.message();
     next(proxy_ != nullptr ? "the proxy " + proxy_->name() + ": " + what : what);
   }
 

@@ -20,8 +20,8 @@
 
 namespace postern::runtime {
 
-/// How the server proves itself: the digest of its own root's key, or a chain to a public CA and the host's name. A relay
-/// of its own has no certificate of either: the controller says the digest of its key.
+/// How the server proves itself: the digest of its own root's key, or a chain to a public CA and the host's name. A
+/// relay of its own has no certificate of either: the controller says the digest of its key.
 struct ServerTrust {
   std::optional<Digest> root_pin{};
   std::optional<Digest> key_pin{};  ///< wins over the others

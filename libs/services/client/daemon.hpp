@@ -32,7 +32,7 @@ struct DaemonConfig {
   runtime::LogConfig log;
   std::optional<SocketAddress> proxy{};  ///< where SOCKS5 and HTTP are spoken
   std::string proxy_password_file{};     ///< one line USER:PASSWORD; empty: nobody is asked
-  runtime::Proxies proxies{};  ///< to the server
+  runtime::Proxies proxies{};            ///< to the server
 };
 
 class Daemon final : public runtime::TurnParticipant {

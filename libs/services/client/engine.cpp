@@ -359,7 +359,8 @@ std::optional<Instant> Engine::next_timeout() const {
   auto core = client_.next_timeout();
   // While a link takes nothing there is no use in waking up to send; it says itself when it does.
   if (core && links_.is_blocked(parts_.loop.now())) core = std::max(*core, parts_.loop.now() + kLinkPause);
-  for (const auto due : {core, memory_.next_timeout(), next_save_, parts_.streams.next_timeout()}) next = std::min(next, due.value_or(next));
+  for (const auto due : {core, memory_.next_timeout(), next_save_, parts_.streams.next_timeout()})
+    next = std::min(next, due.value_or(next));
   return next;
 }
 

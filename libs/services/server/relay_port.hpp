@@ -1,5 +1,5 @@
-// The relay's UDP socket and links, and the Relay machine behind them, on an event loop: a thread of the server's process, or the
-// whole of a relay's own.
+// The relay's UDP socket and links, and the Relay machine behind them, on an event loop: a thread of the server's
+// process, or the whole of a relay's own.
 #pragma once
 
 #include <expected>

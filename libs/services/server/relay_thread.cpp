@@ -72,7 +72,8 @@ void RelayThread::hand_over() {
 
 void RelayThread::accept_link(runtime::LinkSocket::Connection connection, const std::string& key) {
   auto shared = std::make_shared<runtime::LinkSocket::Connection>(std::move(connection));
-  (void)worker_->loop.post([worker = worker_.get(), shared, key] { worker->port->accept_link(std::move(*shared), key); });
+  (void)worker_->loop.post(
+      [worker = worker_.get(), shared, key] { worker->port->accept_link(std::move(*shared), key); });
 }
 
 void RelayThread::query(std::function<void(std::optional<RelaySnapshot>)> done) {

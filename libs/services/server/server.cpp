@@ -163,8 +163,8 @@ class Server {
                     host_.take_connection(std::move(stream), request);
                   });
     if (!options_.relay_role) return;
-    link_front_ = std::make_unique<LinkFront>(
-        http_, [this](runtime::LinkSocket::Connection connection, const std::string& key) {
+    link_front_ =
+        std::make_unique<LinkFront>(http_, [this](runtime::LinkSocket::Connection connection, const std::string& key) {
           if (relay_) relay_->accept_link(std::move(connection), key);
         });
   }
