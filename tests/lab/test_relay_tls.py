@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 from lab import services
+from lab.live import LiveShell
 from lab.postern import CONNECTOR_USER, Postern
-from lab.test_restarts import LiveShell
 from lab.testbed import Host, await_true
 from lab.topology import SERVER, SERVER6
 
