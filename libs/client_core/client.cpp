@@ -341,7 +341,7 @@ void Client::handle_application_event(Instant now, const tcp::Event& event) {
 void Client::handle_path_event(Instant now, const PeerEvent& event) {
   if (const auto* ready = std::get_if<PeerReady>(&event)) {
     const Peer* peer = plane_->peers.find(ready->instance);
-    if (peer == nullptr || !peer->session) return;
+    if (peer == nullptr || !peer->session || !ready->is_new) return;
     plane_->direct.set_excluded(wanted_routes());
     plane_->direct.handle_ready(now, *peer->session);
   } else if (const auto* candidates = std::get_if<PeerCandidates>(&event)) {

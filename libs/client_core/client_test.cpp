@@ -275,6 +275,26 @@ TEST_F(ClientTest, NewFlowsLeaveAnInstanceThatHasFallenSilentAfterThreeSeconds) 
   EXPECT_TRUE(world.run_until([&] { return third.connected; }, 100ms));
 }
 
+TEST_F(ClientTest, NewFlowsWorkAsSoonAsAnInstanceThatWasSilentAnswersAgain) {
+  bring_up();
+  connector().finishes = false;
+  App& old = open();
+  settle();
+  connector().is_dead = true;
+  world.run_for(62s);
+  connector().is_dead = false;
+  App& next = world.connect(world.resolve("nginx.home.lan"), 80);
+  EXPECT_TRUE(world.run_until([&] { return next.connected; }, 1s));
+  EXPECT_FALSE(old.kernel.is_reset());
+  // And one that was asked for while nobody answered.
+  connector().is_dead = true;
+  world.run_for(30s);
+  App& patient = world.connect(world.resolve("nginx.home.lan"), 80);
+  world.run_for(4s);
+  connector().is_dead = false;
+  EXPECT_TRUE(world.run_until([&] { return patient.connected; }, 1500ms));
+}
+
 TEST_F(ClientTest, RefusesWhenNoInstanceIsLeft) {
   bring_up();
   settle();

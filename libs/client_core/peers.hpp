@@ -38,6 +38,8 @@ struct PeersConfig {
   Duration gone_silence_unsettled = std::chrono::seconds(12);
   /// So long the successor of a network's last instance is waited for: a process that is restarted or updated.
   Duration successor_time = std::chrono::seconds(6);
+  /// So long a suspect peer that a flow waits for is asked as often as any other.
+  Duration wanted_time = std::chrono::seconds(6);
   Duration busy_ping = std::chrono::seconds(1);
   Duration quiet_ping = std::chrono::seconds(15);
   Duration retry_min = std::chrono::milliseconds(500);
@@ -46,8 +48,10 @@ struct PeersConfig {
 
 // --- events --------------------------------------------------------------------------------------------------------
 
+/// Flows can be opened.
 struct PeerReady {
   model::InstanceId instance;
+  bool is_new = true;  ///< a session; else one that was suspect answers again
 };
 /// The session could not be made, or has ended: its streams are gone.
 struct PeerLost {
@@ -92,6 +96,7 @@ struct Peer {
   Instant written;                          ///< last time something that wants an answer was
   std::optional<Instant> unanswered_since;  ///< the earliest of these that has had no answer, as far as is known
   Instant pinged;
+  Instant wanted{};  ///< when a flow last asked for it although it was suspect
   wire::LengthPrefixedReader control{wire::kSessionMessageMax};
 };
 
@@ -175,6 +180,8 @@ class Peers {
   void send_lease(Instant now, Peer& peer, const Lease& lease);
 
   [[nodiscard]] Duration quiet_ping(const Peer& peer) const;
+  void ask_suspect(Instant now, Peer& peer);
+  [[nodiscard]] bool is_wanted(Instant now, const Peer& peer) const;
   void check_liveness(Instant now, Peer& peer);
   [[nodiscard]] std::optional<Instant> deadline_of(const Peer& peer) const;
   void schedule();

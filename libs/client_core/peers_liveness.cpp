@@ -1,5 +1,6 @@
 // Liveness of peers (DESIGN §5.3): when to ask, when to doubt, when to give up.
 #include <algorithm>
+#include <utility>
 
 #include "client_core/peers.hpp"
 
@@ -23,9 +24,24 @@ void Peers::note_written(Instant now, model::InstanceId id) {
   const auto found = peers_.find(id);
   if (found == peers_.end()) return;
   found->second.written = now;
+  if (found->second.suspect) return ask_suspect(now, found->second);
   if (found->second.unanswered_since) return;
   found->second.unanswered_since = now;
   if (!next_tick_ || *next_tick_ > now + config_.busy_ping) next_tick_ = now + config_.busy_ping;
+}
+
+/// A flow waits for a peer that did not answer: it is asked at once, and the answer is looked for soon.
+void Peers::ask_suspect(Instant now, Peer& peer) {
+  peer.wanted = now;
+  if (now - peer.pinged >= config_.busy_ping) {
+    sessions_.ping(now, *peer.session);
+    peer.pinged = now;
+  }
+  next_tick_ = std::min(next_tick_.value_or(Instant::max()), now + config_.busy_ping / 4);
+}
+
+bool Peers::is_wanted(Instant now, const Peer& peer) const {
+  return peer.suspect && now - peer.wanted < config_.wanted_time;
 }
 
 void Peers::check_liveness(Instant now, Peer& peer) {
@@ -38,12 +54,12 @@ void Peers::check_liveness(Instant now, Peer& peer) {
     peer.unanswered_since = peer.written >= answers_before ? std::optional(peer.written) : std::nullopt;
   }
   const bool has_answered = !peer.unanswered_since || now - *peer.unanswered_since < config_.silence_max;
-  if (has_answered) peer.suspect = false;
+  if (has_answered && std::exchange(peer.suspect, false)) events_.push_back(PeerReady{peer.instance.id, false});
 
   const bool is_quiet = peer.flows > 0 && now - peer.heard >= quiet_ping(peer);
   const bool is_waiting = peer.unanswered_since && now - *peer.unanswered_since >= config_.busy_ping;
   // A suspect peer is asked less often: it may be gone for hours while flows wait for it.
-  const Duration interval = peer.suspect ? 5 * config_.busy_ping : config_.busy_ping;
+  const Duration interval = peer.suspect && !is_wanted(now, peer) ? 5 * config_.busy_ping : config_.busy_ping;
   // Without flows one question is enough: a last write whose acknowledgement came too soon to count settles the doubt.
   const bool is_worth_asking = peer.flows > 0 || !peer.listed || !peer.suspect;
   if ((is_quiet || is_waiting) && is_worth_asking && now - peer.pinged >= interval) {
@@ -71,6 +87,8 @@ void Peers::handle_timeout(Instant now) {
     }
   }
   schedule();
+  const bool looks = std::ranges::any_of(peers_, [&](const auto& each) { return is_wanted(now, each.second); });
+  if (looks) next_tick_ = std::min(next_tick_.value_or(Instant::max()), now + config_.busy_ping / 4);
 }
 
 std::optional<Instant> Peers::deadline_of(const Peer& peer) const {

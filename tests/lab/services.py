@@ -82,6 +82,7 @@ pid /run/nginx.pid;
 error_log {www}/../log/nginx-error.log warn;
 events {{ worker_connections 1024; }}
 http {{
+  send_timeout 600s;  # a reader may be away for minutes, as in ./dev soak
   access_log {www}/../log/nginx-access.log;
   sendfile on;
   default_type application/octet-stream;
