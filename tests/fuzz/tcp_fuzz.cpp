@@ -87,13 +87,14 @@ class World {
       if (!known.ended) endpoint_.abort(now_, flow);
     }
     for (auto& [flow, known] : flows_) known.ended = true;
-    FUZZ_CHECK(endpoint_.flows() == 0);
     read_output(255);
     for (unsigned i = 0; endpoint_.next_timeout(); ++i) {
       FUZZ_CHECK(i < 1000);
       pass_to_timer();
       read_output(255);
     }
+    // Those that were aborted before their handshake was done have waited for it until now.
+    FUZZ_CHECK(endpoint_.flows() == 0);
     last_data_ = {};
     // The pool itself keeps one block open for small copies.
     FUZZ_CHECK(pool_.bytes_in_use() <= BlockPool::kSmallSize);

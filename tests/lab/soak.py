@@ -22,6 +22,8 @@ from .topology import CONNECTOR, SERVER
 
 BACK_SECONDS = 60.0
 """After an event everything must move again within this."""
+DIRECT_SECONDS = 300.0
+"""A direct way is looked for ever more rarely after it was lost."""
 PAUSE_SECONDS = (5.0, 30.0)
 TRANSFER_RATE = "20M"
 MOVED_BYTES = 2_000_000
@@ -202,6 +204,12 @@ def _restart_server(postern: Postern) -> None:
 
 def _controller_away(postern: Postern, minutes: float, check: Callable[[], None]) -> None:
     """The server is gone with its relay; what goes directly lives on meanwhile."""
+
+    def goes_directly() -> bool:
+        check()
+        return any(session["path"] == "direct" for session in postern.status()["sessions"])
+
+    await_true("the session goes directly", goes_directly, DIRECT_SECONDS, every=1)
     postern.kill_server()
     until = time.monotonic() + minutes * 60
     while time.monotonic() < until:
