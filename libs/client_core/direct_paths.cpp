@@ -64,11 +64,6 @@ void DirectPaths::begin_round(Instant now, session::SessionId session, Way& way)
   way.next_round.reset();
   way.round_began = now;
   way.pause = std::clamp(way.pause * 2, config_.round_pause_min, config_.round_pause_max);
-  if (is_over_tcp()) {
-    way.reason = path::RelayReason::UdpBlocked;
-    way.next_round = now + way.pause;
-    return;
-  }
   wire::Candidates message = path::to_message(++way.round, local_);
   const bool has_none = message.candidates_size() == 0;
   if (way.stage == Stage::Relayed) {
@@ -193,6 +188,7 @@ void DirectPaths::handle_round_end(Instant now, Way& way) {
   if (!found_some && way.stage == Stage::Relayed && way.reason == path::RelayReason::ChecksRunning) {
     const bool is_hard_nat = way.maps_per_destination || path::maps_per_destination(local_);
     way.reason = is_hard_nat ? path::RelayReason::NatPerDestination : path::RelayReason::NoAnswer;
+    if (is_over_tcp()) way.reason = path::RelayReason::UdpBlocked;
   }
   if (way.stage == Stage::Relayed && !way.next_round) way.next_round = now + way.pause;
 }

@@ -252,8 +252,16 @@ TEST_F(DirectPathsTest, AConnectorThatKnowsNoCandidatesAndARelayOverTcpAreSaid) 
   EXPECT_EQ(reason(), RelayReason::AwaitingPeer);
   paths_.set_relay(SocketAddress{*IpAddress::parse("100::1"), 443});
   paths_.note_flows(pair_.now, pair_.session, 1);
+  answers_candidates_ = true;
+  cut(true);
   run_for(seconds(30));
   EXPECT_EQ(reason(), RelayReason::UdpBlocked);
+}
+
+TEST_F(DirectPathsTest, ARelayOverTcpDoesNotKeepASessionFromAPathOverUdp) {
+  paths_.set_relay(SocketAddress{*IpAddress::parse("100::1"), 443});
+  go_direct();
+  EXPECT_EQ(reason(), RelayReason::None);
 }
 
 TEST_F(DirectPathsTest, ForgetsSessionsThatHaveEnded) {

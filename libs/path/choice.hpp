@@ -31,7 +31,7 @@ inline constexpr Duration kHysteresis = std::chrono::milliseconds(5);
 enum class RelayReason : std::uint8_t {
   None,          ///< they do not
   NotReady,      ///< the session is being made
-  UdpBlocked,    ///< the relay itself is reached over TCP only
+  UdpBlocked,    ///< no check was answered, and the relay itself is reached over TCP only
   NoOwnAddress,  ///< this host knows no address of its own that a peer could use
   AwaitingPeer,  ///< the peer has been told our candidates and has not answered
   PeerHasNone,   ///< it has none, or none that may be checked from here

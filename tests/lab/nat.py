@@ -71,6 +71,13 @@ def block_udp(router: Host, but: str = "") -> None:
     _load(router, f"table inet no_udp {{\n chain forward {{\n {rules}\n {second}\n }}\n}}\n".replace("; ", "\n "))
 
 
+def block_https_udp(router: Host) -> None:
+    """The router forwards no UDP to or from port 443, as networks that want no QUIC do. unblock_udp() ends it."""
+    unblock_udp(router)
+    rules = "type filter hook forward priority -10\n udp dport 443 drop\n udp sport 443 drop"
+    _load(router, f"table inet no_udp {{\n chain forward {{\n {rules}\n }}\n}}\n")
+
+
 def set_way_mtu(lab: Lab, mtu: int) -> None:
     """Packets between the two routers have at most this size; those between either and the server are as before."""
     for router, other in (("laptop-nat", HOME_NAT), ("home-nat", LAPTOP_NAT)):
