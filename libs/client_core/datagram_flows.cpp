@@ -7,9 +7,6 @@ namespace postern::client {
 
 namespace {
 
-/// PROTOCOL.md §4.4.
-constexpr std::uint64_t kResetByApplication = 0x10;
-constexpr std::uint64_t kResetRevoked = 0x11;
 constexpr std::uint16_t kDnsPort = 53;
 /// Payload up to this size is copied, so that it does not pin the block it was read into.
 constexpr std::size_t kCopyMax = 2048;
@@ -21,21 +18,16 @@ std::uint16_t sequence_of(const DatagramsOut& packets) {
 
 }  // namespace
 
-DatagramFlows::Flow* DatagramFlows::find(FlowKey id) {
-  const auto found = by_id_.find(id);
-  return found == by_id_.end() ? nullptr : &*found->second;
-}
-
-DatagramFlows::Flow* DatagramFlows::find(session::SessionId session, session::StreamId stream) {
-  const auto found = by_stream_.find({session.value, stream.value});
-  return found == by_stream_.end() ? nullptr : find(found->second);
+DatagramFlows::Flow* DatagramFlows::find(FlowKey key) {
+  const auto found = by_key_.find(key);
+  return found == by_key_.end() ? nullptr : &*found->second;
 }
 
 template <typename Predicate>
 std::vector<DatagramFlows::FlowKey> DatagramFlows::select(Predicate predicate) const {
   std::vector<FlowKey> ids;
   for (const Flow& flow : flows_) {
-    if (predicate(flow)) ids.push_back(flow.id);
+    if (predicate(flow)) ids.push_back(flow.key);
   }
   std::ranges::sort(ids);  // the same order in every run
   return ids;
@@ -56,11 +48,11 @@ void DatagramFlows::handle_packets(Instant now, WallTime wall, DatagramsOut pack
   flow->bytes_up += packets.payload.size();
   flow->last_size = size;
   flow->last_sequence = sequence_of(packets);
-  flows_.splice(flows_.end(), flows_, by_id_.at(flow->id));
-  if (flow->instance.value == 0 && !held_.contains(flow->id)) {
-    const FlowKey id = flow->id;
+  flows_.splice(flows_.end(), flows_, by_key_.at(flow->key));
+  if (flow->instance.value == 0 && !placement_.is_held(*flow)) {
+    const FlowKey key = flow->key;
     place(now, *flow);
-    flow = find(id);
+    flow = find(key);
     if (flow == nullptr) return;  // refused
   }
   if (flow->stage != Stage::Waiting && is_too_big(now, *flow, packets)) return;
@@ -76,13 +68,13 @@ std::expected<DatagramFlows::Flow*, FlowRefusal> DatagramFlows::start(Instant no
   if (!target) return std::unexpected(target.error());
   if (flows_.size() >= config_.flows_max) make_room();
   Flow& flow = flows_.emplace_back();
-  flow.id = next_id_++;
+  flow.key = next_key_++;
   flow.tuple = tuple;
   flow.target = std::move(*target);
   flow.since = flow.active = now;
-  flow.timer = timers_.arm(now + waiting_.peer_deadline, flow.id);
-  by_id_[flow.id] = std::prev(flows_.end());
-  by_tuple_[tuple] = flow.id;
+  flow.timer = timers_.arm(now + waiting_.peer_deadline, flow.key);
+  by_key_[flow.key] = std::prev(flows_.end());
+  by_tuple_[tuple] = flow.key;
   return &flow;
 }
 
@@ -124,76 +116,39 @@ bool DatagramFlows::is_too_big(Instant now, const Flow& flow, const DatagramsOut
 
 // --- a flow's life -------------------------------------------------------------------------------------------------
 
-void DatagramFlows::place(Instant now, Flow& flow) {
-  const auto instance = parts_.peers.choose(now, flow.target.remote_network, flow.tried);
-  if (!instance) {
-    if (unsettled_) return hold(now, flow);
-    return refuse(flow, what_is_missing());
+void DatagramFlows::obey(Instant now, Flow& flow, Order order) {
+  switch (order) {
+    case Order::None:
+      return;
+    case Order::Open:
+      return open(now, flow);
+    case Order::Refuse:
+      return refuse(flow, placement_.what_is_missing());
+    case Order::Move:
+      placement_.leave(flow);
+      return place(now, flow);
+    case Order::End:
+      return end(flow, kResetByApplication);
+    case Order::Revoke:
+      return end(flow, kResetRevoked);
   }
-  flow.stage = Stage::Waiting;
-  flow.instance = *instance;
-  parts_.peers.count_flow(*instance, 1);
-  const Peer* peer = parts_.peers.find(*instance);
-  if (peer->stage == PeerStage::Ready && !peer->suspect) return open(now, flow);
-  parts_.peers.note_written(now, *instance);
-}
-
-FlowRefusal DatagramFlows::what_is_missing() const {
-  return parts_.peers.has_relay() ? FlowRefusal::NoInstance : FlowRefusal::NoRelay;
-}
-
-void DatagramFlows::hold(Instant now, Flow& flow) {
-  flow.stage = Stage::Waiting;
-  flow.tried.clear();
-  held_.insert(flow.id);
-  if (!next_look_) next_look_ = now + waiting_.held_interval;
 }
 
 void DatagramFlows::set_unsettled(Instant now, bool unsettled) {
-  if (std::exchange(unsettled_, unsettled) && !unsettled) retry_held(now);
+  if (placement_.set_unsettled(unsettled)) retry_held(now);
 }
 
 void DatagramFlows::retry_held(Instant now) {
-  next_look_.reset();
-  for (const FlowKey id : std::exchange(held_, {})) place(now, *find(id));
+  for (const FlowKey key : placement_.take_held()) place(now, *find(key));
 }
 
 void DatagramFlows::open(Instant now, Flow& flow) {
-  const Peer* peer = parts_.peers.find(flow.instance);
-  const auto stream = parts_.sessions.open_stream(*peer->session);
-  Slice head = parts_.pool.copy(flow.target.framed_head());
-  if (!stream || head.empty()) {
-    if (stream) parts_.sessions.reset(*peer->session, *stream, kResetByApplication);
-    return refuse(flow, FlowRefusal::TooManyFlows);
-  }
-  flow.stage = Stage::Opening;
-  flow.session = *peer->session;
-  flow.stream = *stream;
-  by_stream_[{flow.session.value, flow.stream.value}] = flow.id;
-  (void)parts_.sessions.write(flow.session, flow.stream, std::move(head));
+  if (!placement_.open(now, flow)) return refuse(flow, FlowRefusal::TooManyFlows);
   for (std::size_t i = 0; i < flow.backlog.size(); ++i) {
     send(now, flow, flow.backlog.at(i), std::max<std::size_t>(flow.backlog.at(i).size(), 1));
   }
   timers_.cancel(flow.timer);
-  flow.timer = timers_.arm(flow.since + waiting_.open_deadline, flow.id);
-}
-
-/// Before the answer is known: gives up the stream, if there is one, and the place at the peer.
-void DatagramFlows::leave_peer(Flow& flow) {
-  if (flow.stage != Stage::Waiting) {
-    by_stream_.erase({flow.session.value, flow.stream.value});
-    parts_.sessions.reset(flow.session, flow.stream, kResetByApplication);
-  }
-  flow.stage = Stage::Waiting;
-  flow.reply = wire::LengthPrefixedReader{wire::kFlowMessageMax};
-  if (flow.instance.value != 0) parts_.peers.count_flow(flow.instance, -1);
-}
-
-void DatagramFlows::retry_elsewhere(Instant now, Flow& flow) {
-  leave_peer(flow);
-  flow.tried.push_back(flow.instance);
-  flow.instance = {};
-  place(now, flow);
+  flow.timer = timers_.arm(flow.since + waiting_.open_deadline, flow.key);
 }
 
 void DatagramFlows::refuse(Flow& flow, FlowRefusal reason, std::optional<tcp::Refusal> answer) {
@@ -203,19 +158,15 @@ void DatagramFlows::refuse(Flow& flow, FlowRefusal reason, std::optional<tcp::Re
 }
 
 void DatagramFlows::end(Flow& flow, std::optional<std::uint64_t> reset_code) {
-  if (flow.stage != Stage::Waiting) {
-    by_stream_.erase({flow.session.value, flow.stream.value});
-    if (reset_code) {
-      parts_.sessions.reset(flow.session, flow.stream, *reset_code);
-    } else {
-      (void)parts_.sessions.finish(flow.session, flow.stream);
-    }
+  if (flow.stage != Stage::Waiting && reset_code) {
+    parts_.sessions.reset(flow.session, flow.stream, *reset_code);
+  } else if (flow.stage != Stage::Waiting) {
+    (void)parts_.sessions.finish(flow.session, flow.stream);
   }
-  if (flow.instance.value != 0) parts_.peers.count_flow(flow.instance, -1);
+  placement_.release(flow);
   timers_.cancel(flow.timer);
-  held_.erase(flow.id);
   by_tuple_.erase(flow.tuple);
-  const auto place = by_id_.extract(flow.id);
+  const auto place = by_key_.extract(flow.key);
   flows_.erase(place.mapped());
 }
 
@@ -229,15 +180,8 @@ void DatagramFlows::handle_event(Instant now, const session::Event& event) {
   if (const auto* datagrams = std::get_if<session::DatagramsReadable>(&event)) {
     return read_datagrams(now, datagrams->session);
   }
-  const auto [session, stream] = std::visit(
-      [](const auto& e) -> std::pair<session::SessionId, session::StreamId> {
-        if constexpr (requires { e.stream; })
-          return {e.session, e.stream};
-        else
-          return {e.session, session::kControlStream};
-      },
-      event);
-  Flow* flow = find(session, stream);
+  const auto key = placement_.find(event);
+  Flow* flow = key ? find(*key) : nullptr;
   if (flow == nullptr) return;
   if (std::holds_alternative<session::StreamReadable>(event)) {
     read_control(now, *flow);
@@ -273,9 +217,8 @@ bool DatagramFlows::handle_reply(Instant now, Flow& flow, const DatagramReply& r
     tell(flow.tuple, flow.last_size, flow.last_sequence, verdict.answer);
     return true;
   }
-  if (verdict.try_elsewhere && flow.stage == Stage::Opening &&
-      parts_.peers.has_other(now, flow.target.remote_network, flow.instance, flow.tried)) {
-    retry_elsewhere(now, flow);
+  if (flow.stage == Stage::Opening && placement_.is_to_move(now, flow, verdict)) {
+    obey(now, flow, Order::Move);
     return false;
   }
   if (!verdict.opened) {
@@ -290,20 +233,21 @@ bool DatagramFlows::handle_reply(Instant now, Flow& flow, const DatagramReply& r
   flow.tried = {};
   ++opened_;
   timers_.cancel(flow.timer);
-  flow.timer = timers_.arm(now + idle_time(flow), flow.id);
+  flow.timer = timers_.arm(now + idle_time(flow), flow.key);
   return true;
 }
 
 void DatagramFlows::read_datagrams(Instant now, session::SessionId session) {
   while (auto train = parts_.sessions.read_datagrams(session)) {
-    Flow* flow = find(session, train->flow);
+    const auto key = placement_.find(session, train->flow);
+    Flow* flow = key ? find(*key) : nullptr;
     if (flow == nullptr || incoming_.size() + local_.size() >= kTrainsMax) {
       ++dropped_;
       continue;
     }
     flow->active = now;
     flow->bytes_down += train->bytes.size();
-    flows_.splice(flows_.end(), flows_, by_id_.at(flow->id));
+    flows_.splice(flows_.end(), flows_, by_key_.at(flow->key));
     if (flow->tuple.program == 0) {
       incoming_.push_back({flow->tuple, std::move(train->bytes), train->stride});
     } else {
@@ -326,40 +270,17 @@ void DatagramFlows::end_program(std::uint64_t program) {
 // --- peers, revocation, time ---------------------------------------------------------------------------------------
 
 void DatagramFlows::handle_event(Instant now, const PeerEvent& event) {
-  if (const auto* ready = std::get_if<PeerReady>(&event)) {
-    for (const FlowKey id :
-         select([&](const Flow& f) { return f.stage == Stage::Waiting && f.instance == ready->instance; })) {
-      open(now, *find(id));
-    }
-  } else if (const auto* lost = std::get_if<PeerLost>(&event)) {
-    for (const FlowKey id : select([&](const Flow& f) { return f.instance == lost->instance; })) {
-      Flow& flow = *find(id);
-      flow.stage == Stage::Open ? end(flow, kResetByApplication) : retry_elsewhere(now, flow);
-    }
-  } else if (const auto* suspect = std::get_if<PeerSuspect>(&event)) {
-    for (const FlowKey id :
-         select([&](const Flow& f) { return f.stage != Stage::Open && f.instance == suspect->instance; })) {
-      Flow& flow = *find(id);
-      const bool has_other = parts_.peers.has_other(now, flow.target.remote_network, flow.instance, flow.tried);
-      if (has_other) retry_elsewhere(now, flow);
-    }
-  } else if (const auto* revoked = std::get_if<PeerRevoked>(&event)) {
-    for (const FlowKey id : select([&](const Flow& f) {
-           const bool is_named = std::ranges::find(revoked->resources, f.target.resource) != revoked->resources.end();
-           return f.instance == revoked->instance && (revoked->all || is_named);
-         })) {
-      end(*find(id), kResetRevoked);
-    }
+  const auto order_for = [&](const Flow& f) { return placement_.order_for(now, f, event); };
+  for (const FlowKey key : select([&](const Flow& f) { return order_for(f) != Order::None; })) {
+    Flow& flow = *find(key);
+    obey(now, flow, order_for(flow));  // those before it may have taken the room elsewhere
   }
 }
 
 void DatagramFlows::handle_changes(const DirectoryChanges& changes) {
   if (changes.removed_resources.empty() && changes.removed_leases.empty()) return;
-  for (const FlowKey id : select([&](const Flow& f) {
-         return changes.removed_resources.contains(f.target.resource) ||
-                changes.removed_leases.contains(f.target.remote_network);
-       })) {
-    end(*find(id), kResetRevoked);
+  for (const FlowKey key : select([&](const Flow& f) { return FlowPlacement::is_ended_by(changes, f); })) {
+    end(*find(key), kResetRevoked);
   }
 }
 
@@ -372,21 +293,22 @@ void DatagramFlows::handle_timeout(Instant now) {
   while (const auto id = timers_.poll(now)) {
     if (Flow* flow = find(*id)) expire(now, *flow);
   }
-  if (next_look_ && now >= *next_look_) retry_held(now);
+  if (const auto look = placement_.next_look(); look && now >= *look) retry_held(now);
 }
 
 void DatagramFlows::expire(Instant now, Flow& flow) {
   if (flow.stage != Stage::Open)
-    return refuse(flow, held_.contains(flow.id) ? what_is_missing() : FlowRefusal::TimedOut);
+    return refuse(flow, placement_.is_held(flow) ? placement_.what_is_missing() : FlowRefusal::TimedOut);
   const Duration idle = now - flow.active;
   if (idle >= idle_time(flow)) return end(flow);
-  flow.timer = timers_.arm(flow.active + idle_time(flow), flow.id);
+  flow.timer = timers_.arm(flow.active + idle_time(flow), flow.key);
 }
 
 std::optional<Instant> DatagramFlows::next_timeout() const {
   const auto timer = timers_.next_timeout();
-  if (!timer || !next_look_) return timer ? timer : next_look_;
-  return std::min(*timer, *next_look_);
+  const auto look = placement_.next_look();
+  if (!timer || !look) return timer ? timer : look;
+  return std::min(*timer, *look);
 }
 
 }  // namespace postern::client

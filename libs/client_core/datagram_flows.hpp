@@ -1,21 +1,17 @@
 // Joins the UDP packets and echo requests of applications to flows of sessions (PROTOCOL.md §4.4).
 //
-// Each pair of addresses and ports, or of addresses and echo identifier, is one flow. It waits for its peer (Waiting),
-// says what it wants (Opening) and carries datagrams (Open); datagrams leave from Opening on, and are kept until the
-// answer has come, because another instance may have to take the flow. A flow ends without a word when it is idle or
-// its session is lost; the next packet opens another one. What is refused, or told by the target's network, comes back
-// to the application as the ICMP error that a router would send.
-//
-// Choice of peers and holding are those of Flows.
+// Each pair of addresses and ports, or of addresses and echo identifier, is one flow. FlowPlacement finds its instance;
+// datagrams leave from Opening on, and are kept until the answer has come, because another instance may have to take
+// the flow. A flow ends without a word when it is idle or its session is lost; the next packet opens another one. What
+// is refused, or told by the target's network, comes back to the application as the ICMP error that a router would
+// send.
 #pragma once
 
 #include <array>
 #include <deque>
 #include <expected>
 #include <list>
-#include <map>
 #include <optional>
-#include <set>
 #include <unordered_map>
 #include <vector>
 
@@ -93,7 +89,10 @@ class DatagramFlows {
   };
 
   DatagramFlows(DatagramFlowsConfig config, FlowsConfig waiting, Parts parts)
-      : config_(config), waiting_(waiting), parts_(parts) {}
+      : config_(config),
+        waiting_(waiting),
+        parts_(parts),
+        placement_(waiting.held_interval, parts.peers, parts.sessions, parts.pool) {}
 
   void handle_packets(Instant now, WallTime wall, DatagramsOut packets);
   /// Of any session; what is not ours is left alone.
@@ -102,7 +101,7 @@ class DatagramFlows {
   void handle_changes(const DirectoryChanges& changes);
   void set_unsettled(Instant now, bool unsettled);
   void retry_held(Instant now);
-  [[nodiscard]] std::size_t held() const { return held_.size(); }
+  [[nodiscard]] std::size_t held() const { return placement_.held(); }
   void handle_timeout(Instant now);
   [[nodiscard]] std::optional<Instant> next_timeout() const;
   void end_all();
@@ -125,18 +124,12 @@ class DatagramFlows {
   }
 
  private:
-  enum class Stage : std::uint8_t { Waiting, Opening, Open };
-  using StreamKey = std::pair<std::uint64_t, std::int64_t>;
+  using Stage = FlowStage;
+  using Order = FlowPlacement::Order;
   using FlowKey = std::uint64_t;  ///< never reused
 
-  struct Flow {
-    FlowKey id = 0;
+  struct Flow : PlacedFlow {
     DatagramTuple tuple;
-    FlowTarget target;
-    Stage stage = Stage::Waiting;
-    model::InstanceId instance;  ///< 0: held
-    session::SessionId session;
-    session::StreamId stream;
     session::DatagramBacklog backlog;  ///< until it is open
     Instant since;
     Instant active;
@@ -147,21 +140,15 @@ class DatagramFlows {
     std::size_t last_size = 0;        ///< of the payload sent last, for errors about it
     std::uint16_t last_sequence = 0;  ///< the same, of an echo
     TimerId timer;
-    wire::LengthPrefixedReader reply{wire::kFlowMessageMax};
-    std::vector<model::InstanceId> tried;
   };
   using List = std::list<Flow>;
 
   [[nodiscard]] FlowInfo describe(Instant now, const Flow& flow) const;
-  [[nodiscard]] Flow* find(FlowKey id);
-  [[nodiscard]] Flow* find(session::SessionId session, session::StreamId stream);
+  [[nodiscard]] Flow* find(FlowKey key);
   [[nodiscard]] std::expected<Flow*, FlowRefusal> start(Instant now, WallTime wall, const DatagramTuple& tuple);
-  void place(Instant now, Flow& flow);
-  void hold(Instant now, Flow& flow);
-  [[nodiscard]] FlowRefusal what_is_missing() const;
+  void place(Instant now, Flow& flow) { obey(now, flow, placement_.place(now, flow)); }
+  void obey(Instant now, Flow& flow, Order order);
   void open(Instant now, Flow& flow);
-  void leave_peer(Flow& flow);
-  void retry_elsewhere(Instant now, Flow& flow);
   void refuse(Flow& flow, FlowRefusal reason, std::optional<tcp::Refusal> answer = {});
   /// Gives up the stream and forgets the flow.
   void end(Flow& flow, std::optional<std::uint64_t> reset_code = {});
@@ -186,15 +173,12 @@ class DatagramFlows {
   DatagramFlowsConfig config_;
   FlowsConfig waiting_;
   Parts parts_;
+  FlowPlacement placement_;
   List flows_;  ///< the one that was silent longest first
-  std::unordered_map<FlowKey, List::iterator> by_id_;
+  std::unordered_map<FlowKey, List::iterator> by_key_;
   std::unordered_map<DatagramTuple, FlowKey, DatagramTupleHash> by_tuple_;
-  std::map<StreamKey, FlowKey> by_stream_;
-  std::set<FlowKey> held_;
   TimerWheel timers_;
-  bool unsettled_ = false;
-  std::optional<Instant> next_look_;
-  FlowKey next_id_ = 1;
+  FlowKey next_key_ = 1;
 
   struct Incoming {
     DatagramTuple tuple;

@@ -25,6 +25,9 @@ struct DatagramFlowsTest : testing::Test {
   DatagramFlowsTest() {
     connector.finishes = false;
     world.bring_up();
+    world.control(full_update());
+  }
+  [[nodiscard]] wire::ControllerMessage full_update() const {
     auto message = world.full_update();
     auto& update = *message.mutable_client_update();
     for (auto& resource : *update.mutable_resources()) {
@@ -35,7 +38,7 @@ struct DatagramFlowsTest : testing::Test {
     wire::PortRange* range = update.mutable_resources(0)->mutable_udp()->add_ports();
     range->set_first(53);
     range->set_last(53);
-    world.control(message);
+    return message;
   }
   void send(ByteView payload, const SocketAddress& to = {kTarget, 7000}, const SocketAddress& from = kApp) {
     world.send_udp(from, to, payload);
@@ -283,6 +286,44 @@ TEST_F(DatagramFlowsTest, ASessionThatIsLostLosesItsFlowsAndTheNextPacketGoesToA
   ASSERT_TRUE(world.run_until([&] { return flows() == 0; }, 2s));
   send("two");
   EXPECT_TRUE(await_udp(2, 5s));
+}
+
+// A connector that is restarted or updated: its next process is another instance.
+TEST_F(DatagramFlowsTest, AFlowThatALeavingInstanceRefusesWaitsForItsSuccessor) {
+  world.run_for(Client::kSettleTime + 1s);
+  connector.refusal = wire::REFUSAL_DRAINING;
+  send("one");
+  world.run_for(500ms);
+  connector.is_dead = true;
+  const auto list = [&] {
+    auto update = full_update();
+    update.mutable_client_update()->mutable_instances()->DeleteSubrange(0, 1);
+    world.control(update);
+  };
+  list();
+  send(as_bytes("two"), {kTarget, 7000}, {kApp.ip, 5001});
+  world.run_for(1s);
+  EXPECT_TRUE(world.udp.empty());
+  EXPECT_TRUE(world.icmp.empty()) << "nothing is refused";
+  ConnectorSide& successor = world.add_connector();
+  successor.finishes = false;
+  list();
+  EXPECT_TRUE(await_udp(2, 1s));
+  EXPECT_EQ(successor.flows.size(), 2U);
+}
+
+TEST_F(DatagramFlowsTest, AFlowThatALeavingInstanceRefusesGoesToAnotherOneAtOnce) {
+  ConnectorSide& other = world.add_connector();
+  other.finishes = false;
+  world.control(full_update());
+  send("one");
+  ASSERT_TRUE(await_udp(1));
+  const bool took_first = !connector.flows.empty();
+  (took_first ? connector : other).refusal = wire::REFUSAL_DRAINING;
+  send(as_bytes("two"), {kTarget, 7000}, {kApp.ip, 5001});
+  ASSERT_TRUE(await_udp(2, 1s));
+  EXPECT_EQ((took_first ? other : connector).flows.size(), 1U);
+  EXPECT_EQ(flows(), 2U);
 }
 
 TEST_F(DatagramFlowsTest, AnEmptyPayloadIsCarriedToo) {

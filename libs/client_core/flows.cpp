@@ -4,22 +4,9 @@
 
 namespace postern::client {
 
-namespace {
-
-/// PROTOCOL.md §4.4.
-constexpr std::uint64_t kResetByApplication = 0x10;
-constexpr std::uint64_t kResetRevoked = 0x11;
-
-}  // namespace
-
 Flows::Flow* Flows::find(tcp::FlowId id) {
   const auto found = flows_.find(id);
   return found == flows_.end() ? nullptr : &found->second;
-}
-
-Flows::Flow* Flows::find(session::SessionId session, session::StreamId stream) {
-  const auto found = by_stream_.find({session.value, stream.value});
-  return found == by_stream_.end() ? nullptr : find(found->second);
 }
 
 template <typename Predicate>
@@ -49,6 +36,7 @@ void Flows::start(Instant now, tcp::FlowId id, ApplicationSide& side, const Dest
     return side.refuse(now, id, {target.error(), answer_for(target.error())});
   }
   Flow& flow = flows_[id];
+  flow.key = id.value;
   flow.id = id;
   flow.side = &side;
   flow.target = std::move(*target);
@@ -57,80 +45,38 @@ void Flows::start(Instant now, tcp::FlowId id, ApplicationSide& side, const Dest
   place(now, flow);
 }
 
-void Flows::place(Instant now, Flow& flow) {
-  const auto instance = parts_.peers.choose(now, flow.target.remote_network, flow.tried);
-  if (!instance) {
-    if (unsettled_ || parts_.peers.awaits_successor(now, flow.target.remote_network)) return hold(now, flow);
-    return refuse(now, flow, what_is_missing());
+void Flows::obey(Instant now, Flow& flow, Order order) {
+  switch (order) {
+    case Order::None:
+      return;
+    case Order::Open:
+      if (!placement_.open(now, flow)) refuse(now, flow, FlowRefusal::TooManyFlows);
+      return;
+    case Order::Refuse:
+      return refuse(now, flow, placement_.what_is_missing());
+    case Order::Move:
+      placement_.leave(flow);
+      return place(now, flow);
+    case Order::End:
+      return abort(now, flow, kResetByApplication);
+    case Order::Revoke:
+      return abort(now, flow, kResetRevoked);
   }
-  flow.stage = Stage::Waiting;
-  flow.instance = *instance;
-  parts_.peers.count_flow(*instance, 1);
-  const Peer* peer = parts_.peers.find(*instance);
-  if (peer->stage == PeerStage::Ready && !peer->suspect) return open(now, flow);
-  parts_.peers.note_written(now, *instance);
-}
-
-FlowRefusal Flows::what_is_missing() const {
-  return parts_.peers.has_relay() ? FlowRefusal::NoInstance : FlowRefusal::NoRelay;
-}
-
-void Flows::hold(Instant now, Flow& flow) {
-  flow.stage = Stage::Waiting;
-  flow.tried.clear();
-  held_.insert(flow.id);
-  if (!next_look_) next_look_ = now + config_.held_interval;
 }
 
 void Flows::set_unsettled(Instant now, bool unsettled) {
-  if (std::exchange(unsettled_, unsettled) && !unsettled) retry_held(now);
+  if (placement_.set_unsettled(unsettled)) retry_held(now);
 }
 
 void Flows::retry_held(Instant now) {
-  next_look_.reset();
-  for (const tcp::FlowId id : std::exchange(held_, {})) place(now, *find(id));
-}
-
-void Flows::open(Instant now, Flow& flow) {
-  const Peer* peer = parts_.peers.find(flow.instance);
-  const auto stream = parts_.sessions.open_stream(*peer->session);
-  const Bytes head = flow.target.framed_head();
-  Slice bytes = parts_.pool.copy(head);
-  if (!stream || bytes.empty()) {
-    if (stream) parts_.sessions.reset(*peer->session, *stream, kResetByApplication);
-    return refuse(now, flow, FlowRefusal::TooManyFlows);
-  }
-  flow.stage = Stage::Opening;
-  flow.session = *peer->session;
-  flow.stream = *stream;
-  by_stream_[key(flow)] = flow.id;
-  (void)parts_.sessions.write(flow.session, flow.stream, std::move(bytes));
-  parts_.peers.note_written(now, flow.instance);
-}
-
-/// Before the answer is known: gives up the stream, if there is one, and the place at the peer.
-void Flows::leave_peer(Flow& flow) {
-  if (flow.stage != Stage::Waiting) {
-    by_stream_.erase(key(flow));
-    parts_.sessions.reset(flow.session, flow.stream, kResetByApplication);
-  }
-  flow.stage = Stage::Waiting;
-  flow.reply = wire::LengthPrefixedReader{wire::kFlowMessageMax};
-  parts_.peers.count_flow(flow.instance, -1);
-}
-
-void Flows::retry_elsewhere(Instant now, Flow& flow) {
-  leave_peer(flow);
-  flow.tried.push_back(flow.instance);
-  flow.instance = {};
-  place(now, flow);
+  for (const std::uint64_t key : placement_.take_held()) place(now, *find(tcp::FlowId(key)));
 }
 
 void Flows::refuse(Instant now, Flow& flow, FlowRefusal reason, std::optional<tcp::Refusal> answer) {
   ++refusals_[static_cast<std::size_t>(reason)];
   flow.side->refuse(now, flow.id, {reason, answer.value_or(answer_for(reason))});
-  if (flow.instance.value != 0) leave_peer(flow);
-  erase(now, flow, to_string(reason));
+  placement_.leave(flow);
+  forget(now, flow, to_string(reason));
 }
 
 void Flows::abort(Instant now, Flow& flow, std::uint64_t code) {
@@ -144,15 +90,9 @@ void Flows::abort(Instant now, Flow& flow, std::uint64_t code) {
   forget(now, flow, "reset");
 }
 
-void Flows::forget(Instant now, Flow& flow, std::string_view how) {
-  if (flow.stage != Stage::Waiting) by_stream_.erase(key(flow));
-  if (flow.instance.value != 0) parts_.peers.count_flow(flow.instance, -1);
-  erase(now, flow, how);
-}
-
-void Flows::erase(Instant now, const Flow& flow, std::string_view how) {
+void Flows::forget(Instant now, const Flow& flow, std::string_view how) {
   remember(now, describe(now, flow), how);
-  held_.erase(flow.id);
+  placement_.release(flow);
   flows_.erase(flow.id);
 }
 
@@ -215,21 +155,14 @@ void Flows::handle_writable(Instant now, Flow& flow) {
 // --- target → application ------------------------------------------------------------------------------------------
 
 void Flows::handle_event(Instant now, const session::Event& event) {
-  const auto [session, stream] = std::visit(
-      [](const auto& e) -> std::pair<session::SessionId, session::StreamId> {
-        if constexpr (requires { e.stream; })
-          return {e.session, e.stream};
-        else
-          return {e.session, session::kControlStream};
-      },
-      event);
-  Flow* flow = find(session, stream);
-  if (flow == nullptr) {
+  const auto key = placement_.find(event);
+  if (!key) {
     // A connector opens no streams in this version of the protocol.
-    if (std::holds_alternative<session::StreamOpened>(event))
-      parts_.sessions.reset(session, stream, kResetByApplication);
+    const auto* opened = std::get_if<session::StreamOpened>(&event);
+    if (opened != nullptr) parts_.sessions.reset(opened->session, opened->stream, kResetByApplication);
     return;
   }
+  Flow* flow = find(tcp::FlowId(*key));
   if (std::holds_alternative<session::StreamReadable>(event)) {
     handle_readable(now, *flow);
   } else if (std::holds_alternative<session::StreamWritable>(event)) {
@@ -278,13 +211,8 @@ bool Flows::read_reply(Instant now, Flow& flow, Slice& slice) {
     abort(now, flow, kResetByApplication);
     return false;
   }
-  if (verdict->leaving) {
-    parts_.peers.note_leaving(now, flow.instance);
-    retry_elsewhere(now, flow);
-    return false;
-  }
-  if (verdict->try_elsewhere && parts_.peers.has_other(now, flow.target.remote_network, flow.instance, flow.tried)) {
-    retry_elsewhere(now, flow);
+  if (placement_.is_to_move(now, flow, *verdict)) {
+    obey(now, flow, Order::Move);
     return false;
   }
   if (!verdict->opened) {
@@ -324,46 +252,16 @@ void Flows::finish_application(Instant now, Flow& flow) {
 // --- peers, revocation, time ---------------------------------------------------------------------------------------
 
 void Flows::handle_event(Instant now, const PeerEvent& event) {
-  if (const auto* ready = std::get_if<PeerReady>(&event)) {
-    const auto waiting =
-        select([&](const Flow& f) { return f.stage == Stage::Waiting && f.instance == ready->instance; });
-    for (const tcp::FlowId id : waiting) open(now, *find(id));
-  } else if (const auto* lost = std::get_if<PeerLost>(&event)) {
-    handle_peer_lost(now, lost->instance);
-  } else if (const auto* suspect = std::get_if<PeerSuspect>(&event)) {
-    for (const tcp::FlowId id :
-         select([&](const Flow& f) { return f.stage != Stage::Open && f.instance == suspect->instance; })) {
-      Flow& flow = *find(id);
-      if (parts_.peers.has_other(now, flow.target.remote_network, flow.instance, flow.tried))
-        retry_elsewhere(now, flow);
-    }
-  } else if (const auto* revoked = std::get_if<PeerRevoked>(&event)) {
-    for (const tcp::FlowId id : select([&](const Flow& f) {
-           const bool named = std::ranges::find(revoked->resources, f.target.resource) != revoked->resources.end();
-           return f.instance == revoked->instance && (revoked->all || named);
-         })) {
-      abort(now, *find(id), kResetRevoked);
-    }
-  }
-}
-
-void Flows::handle_peer_lost(Instant now, model::InstanceId instance) {
-  for (const tcp::FlowId id : select([&](const Flow& f) { return f.instance == instance; })) {
+  const auto order_for = [&](const Flow& f) { return placement_.order_for(now, f, event); };
+  for (const tcp::FlowId id : select([&](const Flow& f) { return order_for(f) != Order::None; })) {
     Flow& flow = *find(id);
-    if (flow.stage == Stage::Open) {
-      abort(now, flow, kResetByApplication);
-    } else {
-      retry_elsewhere(now, flow);
-    }
+    obey(now, flow, order_for(flow));  // those before it may have taken the room elsewhere
   }
 }
 
 void Flows::handle_changes(Instant now, const DirectoryChanges& changes) {
   if (changes.removed_resources.empty() && changes.removed_leases.empty()) return;
-  for (const tcp::FlowId id : select([&](const Flow& f) {
-         return changes.removed_resources.contains(f.target.resource) ||
-                changes.removed_leases.contains(f.target.remote_network);
-       })) {
+  for (const tcp::FlowId id : select([&](const Flow& f) { return FlowPlacement::is_ended_by(changes, f); })) {
     abort(now, *find(id), kResetRevoked);
   }
 }
@@ -374,8 +272,8 @@ void Flows::handle_timeout(Instant now) {
     new_.pop_front();
     Flow* flow = find(entry.second);
     if (flow == nullptr || flow->stage == Stage::Open) continue;
-    if (held_.contains(flow->id)) {
-      refuse(now, *flow, what_is_missing());
+    if (placement_.is_held(*flow)) {
+      refuse(now, *flow, placement_.what_is_missing());
     } else if (flow->stage == Stage::Waiting) {
       refuse(now, *flow, FlowRefusal::TimedOut);
     } else {
@@ -387,11 +285,11 @@ void Flows::handle_timeout(Instant now) {
     opening_.pop_front();
     if (flow != nullptr && flow->stage != Stage::Open) refuse(now, *flow, FlowRefusal::TimedOut);
   }
-  if (next_look_ && now >= *next_look_) retry_held(now);
+  if (const auto look = placement_.next_look(); look && now >= *look) retry_held(now);
 }
 
 std::optional<Instant> Flows::next_timeout() const {
-  std::optional<Instant> next = next_look_;
+  std::optional<Instant> next = placement_.next_look();
   const auto consider = [&](Instant at) { next = next ? std::min(*next, at) : at; };
   if (!new_.empty()) consider(new_.front().first + config_.peer_deadline);
   if (!opening_.empty()) consider(opening_.front().first + config_.open_deadline);

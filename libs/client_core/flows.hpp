@@ -1,9 +1,7 @@
 // Joins each connection of an application (ApplicationSide) to a stream of a session.
 //
-// A flow waits for its peer (Waiting), sends FlowHead and waits for the connector's answer (Opening), then carries
-// bytes (Open). The application's SYN is answered only when the answer is known. Until then a flow may still go to
-// another instance; after that its fate is its session's. A flow for which there is no instance, or no relay, is
-// refused at once when that is certain, and held when the news are young or cut off (set_unsettled).
+// Which instance takes a flow, and when one is held, is FlowPlacement's business. The application's SYN is answered
+// only when the connector's answer is known.
 //
 // Backpressure both ways, never a drop: window towards the application is granted while the stream takes more; stream
 // credit is given back when the application's kernel has acknowledged the bytes. FIN and RST are passed on in both
@@ -13,16 +11,13 @@
 #include <array>
 #include <cstdint>
 #include <deque>
-#include <map>
 #include <optional>
-#include <set>
 #include <unordered_map>
 #include <vector>
 
 #include "client_core/application_side.hpp"
 #include "client_core/flow_meter.hpp"
-#include "client_core/flow_target.hpp"
-#include "client_core/peers.hpp"
+#include "client_core/flow_placement.hpp"
 #include "tcp/endpoint.hpp"
 
 namespace postern::client {
@@ -52,7 +47,8 @@ class Flows {
     BlockPool& pool;
   };
 
-  Flows(FlowsConfig config, Parts parts) : config_(config), parts_(parts) {}
+  Flows(FlowsConfig config, Parts parts)
+      : config_(config), parts_(parts), placement_(config.held_interval, parts.peers, parts.sessions, parts.pool) {}
 
   void handle_event(Instant now, WallTime wall, const tcp::Event& event);
   /// A flow that did not come out of the TUN: `id` has kLocalFlowBit and is new, `to` has a port, `side` outlives the
@@ -67,7 +63,7 @@ class Flows {
   /// What held flows wait for may have come.
   void retry_held(Instant now);
   /// How many flows are held.
-  [[nodiscard]] std::size_t held() const { return held_.size(); }
+  [[nodiscard]] std::size_t held() const { return placement_.held(); }
   void handle_timeout(Instant now);
   [[nodiscard]] std::optional<Instant> next_timeout() const;
   void abort_all(Instant now);
@@ -81,38 +77,26 @@ class Flows {
   }
 
  private:
-  enum class Stage : std::uint8_t { Waiting, Opening, Open };
-  using StreamKey = std::pair<std::uint64_t, std::int64_t>;
+  using Stage = FlowStage;
+  using Order = FlowPlacement::Order;
 
-  struct Flow {
+  struct Flow : PlacedFlow {  // key is that of `id`
     tcp::FlowId id;
     ApplicationSide* side = nullptr;
-    FlowTarget target;
-    Stage stage = Stage::Waiting;
-    model::InstanceId instance;  ///< 0: held
-    session::SessionId session;
-    session::StreamId stream;
     bool app_finished = false;
     bool target_finished = false;
     std::size_t withheld = 0;  ///< received from the application, window not granted yet
     FlowMeter meter;
-    wire::LengthPrefixedReader reply{wire::kFlowMessageMax};
-    std::vector<model::InstanceId> tried;
   };
 
   // flow life
   void start(Instant now, tcp::FlowId id, ApplicationSide& side, const Destination& to,
              std::expected<FlowTarget, FlowRefusal> target);
-  void place(Instant now, Flow& flow);
-  void hold(Instant now, Flow& flow);
-  [[nodiscard]] FlowRefusal what_is_missing() const;
-  void open(Instant now, Flow& flow);
-  void leave_peer(Flow& flow);
-  void retry_elsewhere(Instant now, Flow& flow);
+  void place(Instant now, Flow& flow) { obey(now, flow, placement_.place(now, flow)); }
+  void obey(Instant now, Flow& flow, Order order);
   void refuse(Instant now, Flow& flow, FlowRefusal reason, std::optional<tcp::Refusal> answer = {});
   void abort(Instant now, Flow& flow, std::uint64_t code);
-  void forget(Instant now, Flow& flow, std::string_view how);
-  void erase(Instant now, const Flow& flow, std::string_view how);
+  void forget(Instant now, const Flow& flow, std::string_view how);
   [[nodiscard]] FlowInfo describe(Instant now, const Flow& flow) const;
   void remember(Instant now, FlowInfo info, std::string_view how);
 
@@ -127,23 +111,17 @@ class Flows {
   void pump_to_application(Instant now, Flow& flow);
   void finish_application(Instant now, Flow& flow);
 
-  void handle_peer_lost(Instant now, model::InstanceId instance);
   template <typename Predicate>
   [[nodiscard]] std::vector<tcp::FlowId> select(Predicate predicate) const;
   [[nodiscard]] Flow* find(tcp::FlowId id);
-  [[nodiscard]] Flow* find(session::SessionId session, session::StreamId stream);
-  static StreamKey key(const Flow& flow) { return {flow.session.value, flow.stream.value}; }
 
   FlowsConfig config_;
   Parts parts_;
+  FlowPlacement placement_;
   std::unordered_map<tcp::FlowId, Flow> flows_;
-  std::map<StreamKey, tcp::FlowId> by_stream_;
   /// Not yet open flows in the order of their arrival; ids of flows that went on are skipped when they come up.
   std::deque<std::pair<Instant, tcp::FlowId>> new_;
   std::deque<std::pair<Instant, tcp::FlowId>> opening_;  ///< those past peer_deadline
-  std::set<tcp::FlowId> held_;
-  bool unsettled_ = false;
-  std::optional<Instant> next_look_;  ///< for instances for held flows
   std::size_t opened_ = 0;
   std::deque<std::pair<Instant, FlowInfo>> ended_;
   std::array<std::uint64_t, static_cast<std::size_t>(FlowRefusal::kCount)> refusals_{};

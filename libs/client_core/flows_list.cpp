@@ -25,7 +25,7 @@ FlowInfo Flows::describe(Instant now, const Flow& flow) const {
   info.resource = flow.target.resource;
   const FlowTarget& target = flow.target;
   info.destination = target.destination().text();
-  info.state = flow.stage == Stage::Open ? "open" : (flow.stage == Stage::Opening ? "opening" : "waiting");
+  info.state = to_string(flow.stage);
   const FlowMeter& meter = flow.meter;
   info.connect_time = meter.connect_time();
   if (info.connect_time) info.connected = SocketAddress{meter.connected(), target.port}.to_string();
@@ -69,11 +69,11 @@ std::vector<FlowInfo> Flows::list(Instant now, std::size_t living_max) const {
 
 FlowInfo DatagramFlows::describe(Instant now, const Flow& flow) const {
   FlowInfo info;
-  info.id = flow.id;
+  info.id = flow.key;
   info.protocol = flow.tuple.protocol;
   info.resource = flow.target.resource;
   info.destination = flow.target.destination().text();
-  info.state = flow.stage == Stage::Open ? "open" : (flow.stage == Stage::Opening ? "opening" : "waiting");
+  info.state = to_string(flow.stage);
   info.bytes_up = flow.bytes_up;
   info.bytes_down = flow.bytes_down;
   info.age = now - flow.since;
