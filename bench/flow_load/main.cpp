@@ -1,38 +1,23 @@
-// TCP connections by the thousand, from one thread without any library of ours, so that it measures others.
+// TCP connections by the thousand, and answers that are timed, from one thread without any library of ours, so that it
+// measures others.
 //
-//   flow_load serve FIRST-LAST          accepts on these ports of every address; each connection lives until its peer
-//   ends flow_load open IP PORT SECONDS N    opens connections, N at a time, and resets each as soon as it is there;
-//   JSON flow_load hold IP FIRST-LAST N      opens N connections spread over the ports, says "held N", ends with its
-//   stdin
+// serve: accepts on these ports of every address; each connection lives until its peer ends it.
+// open: opens connections, so many at a time, and resets each as soon as it is there; prints JSON.
+// hold: opens connections spread over the ports, says "held COUNT", ends with its standard input.
+// echo, ping: pings.hpp.
 //
 // Resets leave no TIME_WAIT behind, or the ports of the machine would be used up within seconds.
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <netinet/tcp.h>
-#include <sys/epoll.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include <algorithm>
-#include <array>
-#include <cerrno>
-#include <chrono>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <string>
 #include <unordered_map>
-#include <vector>
+
+#include "pings.hpp"
+#include "sockets.hpp"
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-[[noreturn]] void fail(const char* what) {
-  std::fprintf(stderr, "flow_load: %s: %s\n", what, std::strerror(errno));
-  std::exit(1);
-}
+using namespace flow_load;
 
 void raise_file_limit() {
   constexpr rlim_t kWanted = 500'000;
@@ -57,33 +42,6 @@ Ports parse_ports(const std::string& text) {
   if (read < 1 || ports.first < 1 || ports.last > 65'535 || ports.last < ports.first) fail("ports are FIRST-LAST");
   return ports;
 }
-
-sockaddr_in address_of(const char* ip, int port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<std::uint16_t>(port));
-  if (inet_pton(AF_INET, ip, &address.sin_addr) != 1) fail(ip);
-  return address;
-}
-
-class Poller {
- public:
-  Poller() : fd_(epoll_create1(EPOLL_CLOEXEC)) {}
-  void add(int fd, std::uint32_t events) {
-    epoll_event event{events, {}};
-    event.data.fd = fd;
-    if (epoll_ctl(fd_, EPOLL_CTL_ADD, fd, &event) != 0) fail("epoll_ctl");
-  }
-  [[nodiscard]] std::vector<epoll_event> wait(int milliseconds) {
-    std::vector<epoll_event> events(512);
-    const int count = epoll_wait(fd_, events.data(), static_cast<int>(events.size()), milliseconds);
-    events.resize(static_cast<std::size_t>(std::max(0, count)));
-    return events;
-  }
-
- private:
-  int fd_;
-};
 
 /// -1 when the connection could not even begin.
 int begin_connect(const sockaddr_in& to) {
@@ -136,11 +94,6 @@ void serve(const Ports& ports) {
 }
 
 // --- open ------------------------------------------------------------------------------------------------------------
-
-double percentile(std::vector<double>& sorted, double share) {
-  if (sorted.empty()) return 0;
-  return sorted[std::min(sorted.size() - 1, static_cast<std::size_t>(share * static_cast<double>(sorted.size())))];
-}
 
 void open_many(const sockaddr_in& to, double seconds, std::size_t at_once) {
   Poller poller;
@@ -221,8 +174,15 @@ int main(int argc, char** argv) {
     open_many(address_of(argv[2], std::atoi(argv[3])), std::atof(argv[4]), std::strtoul(argv[5], nullptr, 10));
   } else if (words.size() == 4 && words[0] == "hold") {
     hold_many(argv[2], parse_ports(words[2]), std::strtoul(argv[4], nullptr, 10));
+  } else if (words.size() == 2 && words[0] == "echo") {
+    echo(std::atoi(argv[2]));
+  } else if (words.size() == 5 && words[0] == "ping") {
+    ping(words[1], argv[3], std::atoi(argv[4]), std::atof(argv[5]));
   } else {
-    std::fputs("usage: flow_load serve FIRST-LAST | open IP PORT SECONDS AT-ONCE | hold IP FIRST-LAST COUNT\n", stderr);
+    std::fputs(
+        "usage: flow_load serve FIRST-LAST | open IP PORT SECONDS AT-ONCE | hold IP FIRST-LAST COUNT\n"
+        "       flow_load echo PORT | ping tcp|udp IP PORT SECONDS\n",
+        stderr);
     return 2;
   }
   return 0;

@@ -7,15 +7,16 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from harness import network, report, session, subjects
+from harness.accounting import memory_kb
+from harness.subject import FLOW_PORTS, start_targets
 from lab.testbed import Lab, LabError, await_true, read_line, say
-from throughput import report, session, subjects
-from throughput.accounting import memory_kb
 
 PROCESSES = ("posternd", "postern-connector", "postern-server")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
+    session.add_arguments(parser)
     parser.add_argument("--flows", default="1000,10000", help="comma-separated, growing (default: %(default)s)")
 
 
@@ -25,16 +26,14 @@ def main(options: argparse.Namespace) -> int:
 
 def _measure(lab: Lab, options: argparse.Namespace) -> int:
     load = session.build("flow_load")
-    subjects.start_targets(lab)
-    lab.host("nginx").spawn("flow-target", str(load), "serve", subjects.FLOW_PORTS)
-    await_true("the target serves", lambda: "serving" in lab.log("flow-target"), 10)
-    ours = subjects.STARTERS["postern-direct"](lab)
+    start_targets(lab)
+    [ours] = subjects.start(lab, "postern-direct", network.ETHERNET_MTU)
     ours.prepare()
     levels = [{"flows": 0, "rss_anon_kb": _memory_at_rest(lab)}]
     for flows in (int(word) for word in options.flows.split(",")):
         levels.append({"flows": flows, "rss_anon_kb": _memory_with(lab, load, ours.address, flows)})
         say(f"{flows} idle flows: {levels[-1]['rss_anon_kb']}")
-    result: dict[str, Any] = {"schema": report.SCHEMA, "machine": report.machine(), "levels": levels}
+    result: dict[str, Any] = {**report.head(), "levels": levels}
     result["bytes_per_flow"] = {name: _per_flow(levels, name) for name in PROCESSES}
     idle = {"rss_anon_kb": levels[0]["rss_anon_kb"]}
     result["targets"] = report.judge({"idle": idle, "bytes_per_flow": result["bytes_per_flow"]})
@@ -71,7 +70,7 @@ def _memory_at_rest(lab: Lab) -> dict[str, int]:
 
 
 def _memory_with(lab: Lab, load: Path, address: str, flows: int) -> dict[str, int]:
-    argv = [str(load), "hold", address, subjects.FLOW_PORTS, str(flows)]
+    argv = [str(load), "hold", address, FLOW_PORTS, str(flows)]
     pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
     process = lab.host("laptop").popen(*argv, **pipes)
     try:

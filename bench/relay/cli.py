@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-from pathlib import Path
 from typing import Any
 
+from harness import report, session
 from lab.testbed import say
-from throughput import report, session
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
+    session.add_arguments(parser)
     parser.add_argument("--bindings", type=int, default=100_000, help="idle bindings (default: 100000)")
 
 
@@ -23,7 +22,7 @@ def main(options: argparse.Namespace) -> int:
         say(f"bench: relay_bench failed: {done.stderr.strip()}")
         return 1
     measured: dict[str, Any] = json.loads(done.stdout)
-    result = {"schema": report.SCHEMA, "machine": report.machine(), "relay": measured}
+    result = {**report.head(), "relay": measured}
     result["targets"] = report.judge({"relay": measured})
     session.write_result(options.json, result)
     print(f"{measured['binds_per_s']:.0f} bindings/s; {measured['bindings']} idle ones take {measured['rss_anon_kb']} kB")

@@ -1,5 +1,1 @@
-"""`./dev bench throughput`: Postern against the bare path and wireguard-go, in the same lab and the same run.
-
-Modules: subjects (what is compared), measure (one transfer), accounting (CPU and memory of processes and machine),
-report (medians, ratios, targets, the result file), cli.
-"""
+"""`./dev bench throughput`: bulk transfers, beside the bare path, wireguard-go and OpenVPN in the same lab and run."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import functools
 import json
 import shutil
 import subprocess
@@ -14,7 +16,13 @@ from lab.debs import FetchError
 from lab.paths import REPO
 from lab.testbed import Lab, LabError, say, scratch_run_dir
 
-def in_lab(measure: Callable[[Lab], int]) -> int:
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What every verb has."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
+
+
+def in_lab(measure: Callable[[Lab], int], keep_logs: bool = False) -> int:
     """What `measure` returns; 1 when the lab fails meanwhile, 2 when it does not come up."""
     run_dir = scratch_run_dir("bench")
     try:
@@ -30,9 +38,13 @@ def in_lab(measure: Callable[[Lab], int]) -> int:
         return 1
     finally:
         lab.down()
-        shutil.rmtree(run_dir, ignore_errors=True)
+        if keep_logs:
+            say(f"logs: {run_dir}/log")
+        else:
+            shutil.rmtree(run_dir, ignore_errors=True)
 
 
+@functools.cache
 def build(program: str) -> Path:
     """A program of bench/, which `./dev build` leaves out."""
     subprocess.run([REPO / "tools/build", "release", program], check=True, stdout=subprocess.DEVNULL)
@@ -49,4 +61,4 @@ def write_result(path: Path | None, result: dict[str, Any]) -> None:
 def print_targets(result: dict[str, Any]) -> None:
     for name, target in result.get("targets", {}).items():
         word = "met" if target["met"] else "MISSED"
-        print(f"target {name}: {target['value']} {target['op']} {target['goal']} {word}")
+        print(f"target {name}: {target['value']:g} {target['op']} {target['goal']:g} {word}")

@@ -1,0 +1,109 @@
+"""What `./dev bench all` makes of its parts, and the page that is made of the result."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.paths import REPO
+
+sys.path.insert(0, str(REPO / "bench"))
+
+from harness import report  # noqa: E402 - the path must be set first
+from harness.measure import Run  # noqa: E402
+from page import cli as page  # noqa: E402
+from page.figures import figures  # noqa: E402
+from page.plot import Bar, Group, draw, number  # noqa: E402
+from throughput.cli import prefix  # noqa: E402
+from whole.cli import run_steps  # noqa: E402
+from whole.merge import merge  # noqa: E402
+from whole.plan import ALL, QUICK, Step  # noqa: E402
+
+
+def _result(test: str, ours: float) -> dict[str, Any]:
+    values = {("postern", "direct"): ours, ("wireguard-go", "direct"): 2.0, ("bare", "bare"): 9.0}
+    runs = [Run(1, name, path, test, 1, gbps=value) for (name, path), value in values.items()]
+    return report.compose(runs, {}, False, {})
+
+
+def _steps(*names: str) -> list[Step]:
+    return [Step(name, (name,), 1.0) for name in names]
+
+
+def test_results_of_several_verbs_stand_side_by_side_in_one() -> None:
+    parts = [_result("up1", 6.0), _result("wire_up1", 5.0)]
+    merged = merge(parts)
+    assert merged["ratios"] == {"direct": {"up1": 3.0, "wire_up1": 2.5}}
+    assert len(merged["runs"]) == 6 and set(merged["medians"]) == {"up1", "wire_up1"}
+    assert merged["targets"]["direct.up1"]["met"] and merged["targets"]["wire.up1"]["met"]
+    assert len(parts[0]["runs"]) == 3, "what was merged is as before"
+
+
+def test_one_noisy_part_makes_the_whole_noisy() -> None:
+    assert merge([{"noisy": False}, {"noisy": True}, {"noisy": False}])["noisy"] is True
+
+
+def test_a_step_that_fails_is_named_and_does_not_stop_the_rest() -> None:
+    def run(step: Step) -> tuple[str, dict[str, Any]]:
+        return ("exit code 1", {"a": 1}) if step.name == "first" else ("", {"b": 2})
+
+    merged = run_steps(_steps("first", "second"), run)
+    assert (merged["a"], merged["b"]) == (1, 2)
+    assert merged["failed"] == {"step first": "exit code 1"} and set(merged["seconds"]) == {"first", "second"}
+
+
+def test_the_plans_keep_their_time() -> None:
+    assert sum(step.seconds for step in ALL) < 3600 and sum(step.seconds for step in QUICK) < 480
+
+
+def test_tests_over_other_links_have_names_of_their_own() -> None:
+    assert [prefix(1500, False), prefix(1500, True), prefix(9000, False)] == ["", "wire_", "mtu9000_"]
+    assert prefix(9000, True) == "mtu9000_wire_"
+
+
+def test_a_plot_is_xml_with_a_bar_for_each_value_and_a_line_for_each_goal() -> None:
+    svg = draw("a < b", [Group("g", [Bar("bare", 4.0), Bar("postern direct", 2.0, goal=3.0)]), Group("empty")])
+    root = ElementTree.fromstring(svg)
+    space = "{http://www.w3.org/2000/svg}"
+    bars = [float(each.get("width", "0")) for each in root.findall(f"{space}rect")[1:]]
+    [goal] = root.findall(f"{space}line")
+    assert len(bars) == 2 and bars[0] == pytest.approx(2 * bars[1], abs=0.2)
+    left = float(root.findall(f"{space}rect")[1].get("x", "0"))
+    assert float(goal.get("x1", "0")) - left == pytest.approx(bars[1] * 1.5, abs=0.2)
+    words = [each.text for each in root.findall(f"{space}text")]
+    assert "a < b" in words and "g" in words and "empty" not in words
+
+
+def test_numbers_have_three_digits_that_count() -> None:
+    assert [number(each) for each in (0.012345, 2.345, 12.34, 123.4, 123456.0)] == ["0.0123", "2.35", "12.3", "123", "123 456"]
+
+
+def test_a_goal_over_the_peer_is_drawn_where_it_is() -> None:
+    [figure] = [each for each in figures(_result("up1", 6.0)) if each.file == "throughput"]
+    goals = {bar.label: bar.goal for group in figure.groups for bar in group.bars}
+    assert goals == {"postern direct": 5.0, "wireguard-go": None, "bare": None}
+
+
+def test_the_page_has_each_target_its_goal_and_only_plots_that_are_there(tmp_path: Path) -> None:
+    source = tmp_path / "result.json"
+    result = merge([_result("up1", 4.0), {"failed": {"step wan": "exit code 1"}}])
+    source.write_text(json.dumps(result), encoding="utf-8")
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "old.svg").write_text("old", encoding="utf-8")
+    assert page.main(argparse.Namespace(source=source, docs=tmp_path)) == 0
+    text = (tmp_path / "benchmarks.md").read_text("utf-8")
+    assert "| direct.up1 |" in text and "≥ 2.5 (stretch 3.5) | **missed** |" in text and "wan: exit code 1" in text
+    plots = {each.name for each in (tmp_path / "benchmarks").iterdir()}
+    assert plots == {"targets.svg", "throughput.svg"}
+    assert all(f"(benchmarks/{name})" in text for name in plots)
+
+
+def test_a_file_that_is_no_result_is_refused_with_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert page.main(argparse.Namespace(source=tmp_path / "none", docs=tmp_path)) == 2
+    assert "./dev bench all --json FILE" in capsys.readouterr().err
