@@ -595,6 +595,29 @@ TEST_F(ClientTest, FlowsThatTheConnectorRevokesEnd) {
   wire::SessionMessage revoked;
   revoked.mutable_revoked()->add_resource_ids(1);
   connector().say(revoked);
+  EXPECT_FALSE(world.run_until([&] { return app.kernel.is_reset(); }, 1s)) << "its stream was not reset";
+  revoked.mutable_revoked()->set_all(true);
+  connector().say(revoked);
+  EXPECT_TRUE(world.run_until([&] { return app.kernel.is_reset(); }, 1s));
+}
+
+TEST_F(ClientTest, FlowsThatAChangedResourceStillAllowsLiveOn) {
+  bring_up();
+  connector().finishes = false;
+  App& app = open();
+  wire::ControllerMessage message;
+  wire::ClientUpdate& update = *message.mutable_client_update();
+  update.set_from_version(1);
+  update.set_version(2);
+  *update.add_resources() = world.full_update().client_update().resources(0);
+  wire::PortRange& range = *update.mutable_resources(0)->mutable_tcp()->mutable_ports(0);
+  range.set_last(443);
+  world.control(message);
+  EXPECT_FALSE(world.run_until([&] { return app.kernel.is_reset(); }, 1s));
+  update.set_from_version(2);
+  update.set_version(3);
+  range.set_first(443);
+  world.control(message);
   EXPECT_TRUE(world.run_until([&] { return app.kernel.is_reset(); }, 1s));
 }
 

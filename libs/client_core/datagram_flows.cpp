@@ -278,9 +278,9 @@ void DatagramFlows::handle_event(Instant now, const PeerEvent& event) {
 }
 
 void DatagramFlows::handle_changes(const DirectoryChanges& changes) {
-  if (changes.removed_resources.empty() && changes.removed_leases.empty()) return;
-  for (const FlowKey key : select([&](const Flow& f) { return FlowPlacement::is_ended_by(changes, f); })) {
-    end(*find(key), kResetRevoked);
+  if (!changes.may_end_flows()) return;
+  for (const FlowKey id : select([&](const Flow& f) { return is_ended_by(changes, parts_.directory, f.target); })) {
+    end(*find(id), kResetRevoked);
   }
 }
 

@@ -111,10 +111,9 @@ void Directory::upsert(const wire::Resource& entry, DirectoryChanges& changes) {
     return;
   }
   if (held != nullptr && *held == *resource) return;
-  if (held != nullptr && (held->address != resource->address || held->tcp != resource->tcp ||
-                          held->udp != resource->udp || held->allow_icmp != resource->allow_icmp ||
-                          held->aliases != resource->aliases || held->remote_network != resource->remote_network)) {
-    changes.removed_resources.insert(held->id);
+  if (held != nullptr) {
+    const bool moved = held->address != resource->address || held->remote_network != resource->remote_network;
+    (moved ? changes.removed_resources : changes.changed_resources).insert(held->id);
   }
   table_.upsert(std::move(*resource));
   changes.resources_changed = true;

@@ -39,11 +39,16 @@ struct Lease {
 /// What an update changed, so that the owner can act on exactly that.
 struct DirectoryChanges {
   bool resources_changed = false;
-  std::set<model::ResourceId> removed_resources;  ///< also those whose address or ports changed
+  std::set<model::ResourceId> removed_resources;  ///< also those that stand for another machine now
+  std::set<model::ResourceId> changed_resources;  ///< with other ports, aliases or use of ICMP
   std::set<model::RemoteNetworkId> new_leases;
   std::set<model::RemoteNetworkId> removed_leases;
   std::set<model::InstanceId> changed_instances;  ///< added, or with other keys or route, or other use for new flows
   std::map<model::InstanceId, model::RemoteNetworkId> removed_instances;
+
+  [[nodiscard]] bool may_end_flows() const {
+    return !removed_resources.empty() || !changed_resources.empty() || !removed_leases.empty();
+  }
 };
 
 class Directory {

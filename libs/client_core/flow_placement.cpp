@@ -101,15 +101,9 @@ FlowPlacement::Order FlowPlacement::order_for(Instant now, const PlacedFlow& flo
     return flow.instance == suspect->instance && !is_open && has_other(now, flow) ? Order::Move : Order::None;
   }
   if (const auto* revoked = std::get_if<PeerRevoked>(&event)) {
-    const bool is_named = std::ranges::find(revoked->resources, flow.target.resource) != revoked->resources.end();
-    return flow.instance == revoked->instance && (revoked->all || is_named) ? Order::Revoke : Order::None;
+    return flow.instance == revoked->instance ? Order::Revoke : Order::None;
   }
   return Order::None;
-}
-
-bool FlowPlacement::is_ended_by(const DirectoryChanges& changes, const PlacedFlow& flow) {
-  return changes.removed_resources.contains(flow.target.resource) ||
-         changes.removed_leases.contains(flow.target.remote_network);
 }
 
 bool FlowPlacement::set_unsettled(bool unsettled) {

@@ -49,7 +49,7 @@ class FlowPlacement {
     Refuse,  ///< nobody takes it: what_is_missing() says why
     Move,    ///< call leave() and place()
     End,     ///< its session is gone
-    Revoke,  ///< the connector has taken its Resource away
+    Revoke,  ///< the connector has taken all access away
   };
   /// Gives the flow an instance, and connects to it if need be.
   [[nodiscard]] Order place(Instant now, PlacedFlow& flow);
@@ -68,8 +68,6 @@ class FlowPlacement {
   /// The flow of the event's stream; nothing for events of sessions.
   [[nodiscard]] std::optional<std::uint64_t> find(const session::Event& event) const;
   [[nodiscard]] Order order_for(Instant now, const PlacedFlow& flow, const PeerEvent& event) const;
-  /// Whether the Resource is gone or changed, or the network has no lease any more.
-  [[nodiscard]] static bool is_ended_by(const DirectoryChanges& changes, const PlacedFlow& flow);
 
   /// While unsettled, a missing instance or relay may still come. True when held flows are to be placed again.
   [[nodiscard]] bool set_unsettled(bool unsettled);

@@ -112,6 +112,16 @@ Bytes FlowTarget::framed_head() const {
   return wire::frame_message(as_bytes(head.SerializeAsString()));
 }
 
+bool is_ended_by(const DirectoryChanges& changes, const Directory& directory, const FlowTarget& target) {
+  if (changes.removed_resources.contains(target.resource)) return true;
+  if (changes.removed_leases.contains(target.remote_network)) return true;
+  if (!changes.changed_resources.contains(target.resource)) return false;
+  const Destination to = target.destination();
+  const auto* resource = std::visit([&](const auto& host) { return directory.table().match(host); }, to.host);
+  return resource == nullptr || resource->id != target.resource ||
+         !resource->allows(target.protocol, to.port.value_or(0));
+}
+
 Decision decide(WallTime wall, const Directory& directory, const Destination& destination) {
   Decision decision;
   decision.resource = std::visit([&](const auto& host) { return directory.table().match(host); }, destination.host);

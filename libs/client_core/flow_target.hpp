@@ -70,6 +70,10 @@ struct Decision {
 [[nodiscard]] std::expected<FlowTarget, FlowRefusal> find_target(Instant now, WallTime wall, const Directory& directory,
                                                                  resolver::AddressPool& pool, const Destination& to);
 
+/// Whether this update of the directory ends a flow to there. Ports and aliases of a Resource may change under its
+/// flows: those that it still lets through live on.
+[[nodiscard]] bool is_ended_by(const DirectoryChanges& changes, const Directory& directory, const FlowTarget& target);
+
 /// A connector's answer: opened, or what to answer to the application.
 struct FlowVerdict {
   bool opened = false;

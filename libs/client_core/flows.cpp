@@ -260,8 +260,8 @@ void Flows::handle_event(Instant now, const PeerEvent& event) {
 }
 
 void Flows::handle_changes(Instant now, const DirectoryChanges& changes) {
-  if (changes.removed_resources.empty() && changes.removed_leases.empty()) return;
-  for (const tcp::FlowId id : select([&](const Flow& f) { return FlowPlacement::is_ended_by(changes, f); })) {
+  if (!changes.may_end_flows()) return;
+  for (const tcp::FlowId id : select([&](const Flow& f) { return is_ended_by(changes, parts_.directory, f.target); })) {
     abort(now, *find(id), kResetRevoked);
   }
 }

@@ -372,12 +372,10 @@ void Peers::handle_message(Instant now, Peer& peer, const wire::SessionMessage& 
   switch (message.body_case()) {
     case wire::SessionMessage::kHelloReply:
       return handle_hello_reply(now, peer, message.hello_reply());
-    case wire::SessionMessage::kRevoked: {
-      PeerRevoked revoked{peer.instance.id, message.revoked().all(), {}};
-      for (const std::uint64_t id : message.revoked().resource_ids()) revoked.resources.emplace_back(id);
-      events_.push_back(std::move(revoked));
+    case wire::SessionMessage::kRevoked:
+      // Else the streams of the flows that ended are reset; other flows of the named resources live on.
+      if (message.revoked().all()) events_.emplace_back(PeerRevoked{peer.instance.id});
       return;
-    }
     case wire::SessionMessage::kPing: {
       wire::SessionMessage pong;
       pong.mutable_pong()->set_number(message.ping().number());

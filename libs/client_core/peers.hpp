@@ -62,11 +62,9 @@ struct PeerLost {
 struct PeerSuspect {
   model::InstanceId instance;
 };
-/// The connector says that flows of these resources have ended.
+/// The connector has taken all access of this device away.
 struct PeerRevoked {
   model::InstanceId instance;
-  bool all = false;
-  std::vector<model::ResourceId> resources;
 };
 /// The connector says where it may be reached directly.
 struct PeerCandidates {

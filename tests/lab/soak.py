@@ -147,12 +147,22 @@ def _soak(lab: Lab, options: argparse.Namespace) -> bool:
             check()
             say(f"{number}: all three live, {time.monotonic() - started:.1f} s later; {transfers.done} transfers so far")
             _rest(chance.uniform(*PAUSE_SECONDS), lab)
+    except (LabError, Failed):
+        _say_state(postern)
+        raise
     finally:
         shell.close()
         psql.close()
         transfers.close()
     say(f"soak: {number} events, {transfers.done} transfers of 1 GiB, one ssh and one psql session: all lived")
     return True
+
+
+def _say_state(postern: Postern) -> None:
+    """What the client says of itself, for who looks for the cause."""
+    for verb in ("status", "flows"):
+        said = postern.client(verb, "--json", check=False)
+        say(f"soak: {verb}: {said.stdout.strip()} {said.stderr.strip()}")
 
 
 def _check(shell: LiveShell, psql: LivePsql, transfers: Transfers, number: int) -> None:

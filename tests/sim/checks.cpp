@@ -207,8 +207,17 @@ void Scenario::check_reachable() {
                   std::to_string(open.size() - 1) + " more): " + failures_.at(pair) + "\n" + describe(pair.client));
 }
 
-void Scenario::throw_about(const std::string& what, const Pair& pair) const {
-  throw Violation(what + ": " + name_of(pair) + "\n" + describe(pair.client));
+void Scenario::throw_about(const std::string& what, const Flow& flow) const {
+  const App* app = world_.clients[flow.pair.client].node->find(flow.app);
+  std::string text = what + ": " + name_of(flow.pair) + "\n  its application " +
+                     (app == nullptr ? "is gone" : (app->is_over() ? "is over: " + app->failure : "is connected"));
+  if (flow.instance) {
+    const Instance& instance = world_.instances[*flow.instance];
+    text += std::string("; its target is ") + (flow.target_open ? "open" : "closed") + ", reached through " +
+            instance.connector + " number " + std::to_string(*flow.instance) +
+            (instance.node->process_number() == flow.instance_process ? "" : ", which has started again");
+  }
+  throw Violation(text + "\n" + describe(flow.pair.client));
 }
 
 /// What client and connectors say of themselves.
@@ -302,7 +311,7 @@ void Scenario::check_long_flows() {
   for (auto& [port, flow] : flows_) {
     const App* app = world_.clients[flow.pair.client].node->find(flow.app);
     const bool is_gone = app == nullptr || app->is_over() || !flow.target_open;
-    if (is_gone && !flow.may_end) throw_about("a flow that nothing has ended is gone", flow.pair);
+    if (is_gone && !flow.may_end) throw_about("a flow that nothing has ended is gone", flow);
     const bool can_move = !is_gone && has_path(flow.pair.client, world_.instances[*flow.instance]);
     if (!can_move || flow.may_end) continue;
     flow.progress = app->kernel->read();
@@ -313,13 +322,13 @@ void Scenario::check_long_flows() {
     const Flow& flow = flows_.at(port);
     const App* app = world_.clients[flow.pair.client].node->find(flow.app);
     if (flow.may_end) return true;
-    if (!flow.target_open || app->is_over()) throw_about("a flow that nothing has ended is gone", flow.pair);
+    if (!flow.target_open || app->is_over()) throw_about("a flow that nothing has ended is gone", flow);
     return app->kernel->read() > flow.progress;
   };
   while (true) {
     std::erase_if(waiting, moved);
     if (waiting.empty()) break;
-    if (world_.now() >= end) throw_about("a flow does not move any more", flows_.at(waiting[0]).pair);
+    if (world_.now() >= end) throw_about("a flow does not move any more", flows_.at(waiting[0]));
     pass(1s);
   }
   // What may have ended, and what nobody can say, is closed by its application; the next event has it no more.

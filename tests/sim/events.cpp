@@ -133,11 +133,6 @@ void Scenario::change_resource() {
   if (ports.erase(which) == 0) ports.insert(which);
   note("the resource " + name + " has the ports " + ports_text(ports));
   world_.server->run(UpdateResource{name, {}, {}, {}, ports_text(ports)});
-  // Flows of a Resource that changed may be asked to connect anew, although they are still allowed.
-  for (auto& [port, flow] : flows_) {
-    const auto& answer = permissions_.at(flow.pair).answer;
-    flow.may_end = flow.may_end || (answer && answer->resource == name);
-  }
 }
 
 void Scenario::replace_device() {
@@ -324,7 +319,7 @@ void Scenario::open_flow() {
     const auto is_open = [&] { return app()->is_connected() && flows_.at(port).target_open; };
     for (int i = 0; i < 150 && !is_open() && !app()->has_failed(); ++i) pass(100ms);
     if (is_open()) return;
-    if (world_.now() >= end) throw_about("a flow that should be possible does not open", pair);
+    if (world_.now() >= end) throw_about("a flow that should be possible does not open", flows_.at(port));
     world_.clients[pair.client].node->give_up(flows_.at(port).app);
     flows_.erase(port);
     pass(2s);

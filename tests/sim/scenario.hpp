@@ -99,7 +99,7 @@ class Scenario {
   void check_reachable();
   [[nodiscard]] std::vector<Pair> probe(const std::vector<Pair>& pairs);
   void check_long_flows();
-  [[noreturn]] void throw_about(const std::string& what, const Pair& pair) const;
+  [[noreturn]] void throw_about(const std::string& what, const Flow& flow) const;
   [[nodiscard]] std::string describe(std::size_t client) const;
   void release_doubtful_flows();
   void release_flows_cut_off();
