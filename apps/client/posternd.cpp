@@ -82,7 +82,8 @@ int main(int argc, char** argv) {
                               {.level = *level},
                               proxy,
                               settings->text("proxy-password-file"),
-                              https_proxy};
+                              https_proxy,
+                              settings->enabled("port-mapping")};
   client::Daemon daemon(std::move(config));
   const auto ended = daemon.run();
   return ended ? config::to_status(ExitCode::Ok) : fail(ended.error().code, ended.error().text);

@@ -210,6 +210,10 @@ void Client::set_host_addresses(std::vector<path::Interface> interfaces, std::ui
   local_.port = port;
 }
 
+void Client::set_mapped_port(const std::optional<SocketAddress>& mapped) {
+  local_.mapped.assign(mapped ? 1 : 0, mapped.value_or(SocketAddress{}));
+}
+
 std::optional<session::Transmit> Client::poll_transmit(Instant now, MutableBytes buffer) {
   if (const auto request = relay_.poll_transmit()) {
     std::ranges::copy(request->datagram, buffer.begin());

@@ -119,6 +119,10 @@ class Client {
   void handle_network_change(Instant now);
   /// The addresses of this host but those of our TUN, and the port of the UDP socket: what direct paths start from.
   void set_host_addresses(std::vector<path::Interface> interfaces, std::uint16_t port);
+  /// The port of this host's router that leads to our socket, while there is one.
+  void set_mapped_port(const std::optional<SocketAddress>& mapped);
+  /// How the relay sees our socket; nothing while it does not.
+  [[nodiscard]] std::optional<SocketAddress> reflexive_address() const { return relay_.mapped_address(); }
   [[nodiscard]] std::optional<Instant> next_timeout() const;
 
   /// Does what the packets and messages since the last call ask for.

@@ -87,6 +87,13 @@ struct HostStatus {
   std::vector<std::string> missing_routes;  ///< wanted, but not there
 };
 
+/// The port that this host's router was asked for.
+struct PortMappingStatus {
+  std::string outside;  ///< empty while there is none
+  std::string method;   ///< "NAT-PMP" or "UPnP"
+  std::string why;      ///< there is none, one sentence; empty while it is being asked for
+};
+
 /// The local SOCKS5 and HTTP port.
 struct ProxyStatus {
   std::string address;
@@ -117,7 +124,8 @@ struct ClientStatus {
   std::optional<HostStatus> host;  ///< while connected
   std::optional<ServerStatus> server;
   std::optional<ProxyStatus> proxy;
-  bool has_tun = true;             ///< false: the daemon was told to make none
+  std::optional<PortMappingStatus> port_mapping;  ///< while connected, unless it is switched off
+  bool has_tun = true;                            ///< false: the daemon was told to make none
   std::vector<std::string> notes;  ///< what a person should know about this host's network, one sentence each
   std::optional<RelayStatus> relay;
   std::optional<WallTime> lease_expires_at;  ///< the earliest

@@ -33,6 +33,7 @@ WANTED = (
     "iperf3",
     "iproute2",
     "iputils-ping",
+    "miniupnpd-nftables",
     "ncat",
     "network-manager",
     "nftables",

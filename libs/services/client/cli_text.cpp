@@ -24,6 +24,15 @@ std::string headline(const json& status) {
   return "Offline" + because;
 }
 
+/// That there is none matters only where something is relayed.
+std::string port_mapping_line(const json& mapping, bool is_missed) {
+  if (!mapping.is_object()) return "";
+  const std::string outside = text_field(mapping, "outside");
+  if (!outside.empty()) return "  " + outside + " of the router leads here (" + text_field(mapping, "method") + ")\n";
+  const std::string why = text_field(mapping, "why");
+  return why.empty() || !is_missed ? "" : "  no port of the router leads here: " + why + "\n";
+}
+
 }  // namespace
 
 std::string path_text(const json& of) {
@@ -103,7 +112,8 @@ std::string status_text(const json& status) {
   for (const json& session : field(status, "sessions")) session_line(session, rows.emplace_back());
   text +=
       "Sessions:\n" + (rows.empty() ? std::string("  none yet: the first access opens one\n") : table(std::move(rows)));
-  text += relayed_text(field(status, "sessions"));
+  const std::string relayed = relayed_text(field(status, "sessions"));
+  text += relayed + port_mapping_line(field(status, "port_mapping"), !relayed.empty());
   const json& drops = field(status, "drops");
   if (!drops.is_object() || drops.empty()) return text;
   text += "Dropped or refused:\n";

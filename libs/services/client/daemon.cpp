@@ -209,7 +209,8 @@ void Daemon::handle_looked_again(const std::string& host, const std::vector<std:
 }
 
 void Daemon::start_engine() {
-  EngineConfig config{*sign_in_, *key_, config_.tun_name, "postern/" + config_.version + " linux", avoid_, false};
+  EngineConfig config{*sign_in_, *key_, config_.tun_name, "postern/" + config_.version + " linux",
+                      avoid_,    false, config_.maps_port};
   auto engine = Engine::start(std::move(config), {loop_, log_, random_, pool_, store_, *dns_, streams_, associations_},
                               [this](const EngineEnded& ended) { handle_ended(ended); });
   if (engine) {

@@ -33,6 +33,7 @@ struct DaemonConfig {
   std::optional<SocketAddress> proxy{};  ///< where SOCKS5 and HTTP are spoken
   std::string proxy_password_file{};     ///< one line USER:PASSWORD; empty: nobody is asked
   runtime::Proxies proxies{};            ///< to the server
+  bool maps_port = true;                 ///< the router is asked for a port, for direct paths
 };
 
 class Daemon final : public runtime::TurnParticipant {

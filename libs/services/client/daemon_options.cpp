@@ -46,6 +46,13 @@ config::Program daemon_program(std::string version) {
   config::Option exceptions = option("no-proxy", std::string(runtime::kNoProxySentence), "LIST", "");
   exceptions.environment = {"POSTERN_NO_PROXY", "no_proxy", "NO_PROXY"};
   run.options.push_back(std::move(exceptions));
+  config::Option mapping =
+      option("port-mapping",
+             "Asks the router of this network for a UDP port (NAT-PMP, UPnP), so that connectors can "
+             "be reached without the relay.",
+             "", "true");
+  mapping.kind = config::ValueKind::Switch;
+  run.options.push_back(std::move(mapping));
   config::Option restore_switch;
   restore_switch.name = "restore";
   restore_switch.sentence = "Only undo what a daemon that was killed has left, then end.";

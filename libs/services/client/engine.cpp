@@ -85,6 +85,10 @@ std::expected<std::unique_ptr<Engine>, Problem> Engine::start(EngineConfig confi
   if (saved) engine->client_.addresses().restore(saved->names);
   engine->host_ = *host;
   engine->next_look_ = now + kLookInterval;
+  if (engine->config_.maps_port) {
+    Engine& self = *engine;
+    self.mapping_.emplace(parts.loop, parts.random, [&self] { self.handle_mapping_changed(); });
+  }
   engine->look_at_addresses();
   engine->start_control();
   return engine;
@@ -120,6 +124,7 @@ Engine::~Engine() {
 void Engine::stop() {
   if (std::exchange(is_stopped_, true)) return;
   monitor_.reset();
+  if (mapping_) mapping_->close();
   if (control_) control_->stop();
   const Instant now = runtime::monotonic_now();
   client_.close(now);
@@ -138,6 +143,7 @@ ClientStatus Engine::status() {
     status.state = ClientState::Connecting;
     status.reason = "the host's DNS is being set up for the names of resources";
   }
+  add_mapping(status);
   status.dns.domains = client_.is_loaded() ? client_.routing_domains().domains.size() : 0;
   if (!tun_) return status;
   const HostFacts facts = host_facts();
@@ -340,6 +346,7 @@ void Engine::end_turn(Instant now) {
   write_udp(now);
   handle_outputs(now);
   if (now >= next_look_) look_at_host(now);
+  follow_mapping();
   if (client_.addresses().generation() != saved_generation_ && !next_save_) next_save_ = now + kSaveDelay;
   if (next_save_ && now >= *next_save_) save_names(now);
   const runtime::LinkCounters& tls = links_.counters();
@@ -391,6 +398,38 @@ void Engine::look_at_addresses() {
     if (own.interface != config_.tun_name) interfaces.push_back({own.address, own.prefix_length});
   }
   client_.set_host_addresses(std::move(interfaces), udp_.local_address().port);
+  if (mapping_) mapping_->follow(udp_.local_address().port);
+}
+
+/// A router that sees us elsewhere than before may have started again, and has forgotten the port that it gave.
+void Engine::follow_mapping() {
+  const auto reflexive = client_.reflexive_address();
+  if (!reflexive || reflexive == reflexive_) return;
+  if (std::exchange(reflexive_, reflexive) && mapping_) mapping_->refresh();
+}
+
+void Engine::handle_mapping_changed() {
+  const auto outside = mapping_->outside();
+  client_.set_mapped_port(outside);
+  const mapping::PortMapper& mapper = mapping_->mapper();
+  if (outside) {
+    parts_.log.info("A port of the router leads here",
+                    {{"outside", outside->to_string()}, {"method", to_string(mapper.method())}});
+  } else if (mapper.trouble() != mapping::Trouble::None) {
+    parts_.log.debug("No port of the router leads here", {{"reason", sentence(mapper.trouble())}});
+  }
+}
+
+void Engine::add_mapping(ClientStatus& status) const {
+  if (!mapping_) return;
+  const mapping::PortMapper& mapper = mapping_->mapper();
+  const auto outside = mapper.outside();
+  status.port_mapping = PortMappingStatus{outside ? outside->to_string() : "", std::string(to_string(mapper.method())),
+                                          std::string(sentence(mapper.trouble()))};
+  for (std::size_t i = 0; i < mapper.drops().size(); ++i) {
+    const auto name = "mapping_" + std::string(to_string(static_cast<mapping::MappingDrop>(i)));
+    if (mapper.drops()[i] > 0) status.drops[name] = mapper.drops()[i];
+  }
 }
 
 void Engine::look_at_host(Instant now) {
@@ -401,6 +440,7 @@ void Engine::look_at_host(Instant now) {
   host_ = *view;
   parts_.log.info("The host's network has changed");
   client_.handle_network_change(now);
+  if (mapping_) mapping_->refresh();
   control_->reconnect_now();
   routes_dirty_ = true;
 }

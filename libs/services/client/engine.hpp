@@ -20,6 +20,7 @@
 #include "runtime/os/log.hpp"
 #include "runtime/tun/routing.hpp"
 #include "runtime/udp/network_monitor.hpp"
+#include "runtime/udp/port_mapping.hpp"
 #include "runtime/udp/udp_socket.hpp"
 #include "services/client/dns/dns_keeper.hpp"
 #include "services/client/host_view.hpp"
@@ -39,6 +40,7 @@ struct EngineConfig {
   std::string software;
   std::vector<IpPrefix> avoid{};  ///< what the range of virtual addresses collided with before
   bool keeps_range = false;       ///< no better range exists
+  bool maps_port = true;          ///< the router is asked for a port
 };
 
 /// Why an engine cannot go on by itself.
@@ -111,6 +113,9 @@ class Engine final : public runtime::TurnParticipant {
   // host
   void look_at_host(Instant now);
   void look_at_addresses();
+  void follow_mapping();
+  void handle_mapping_changed();
+  void add_mapping(ClientStatus& status) const;
   void apply_routes();
   void apply_dns();
   void save_names(Instant now);
@@ -148,6 +153,8 @@ class Engine final : public runtime::TurnParticipant {
   Instant next_look_;
   std::optional<Instant> next_save_;
   std::optional<runtime::NetworkMonitor> monitor_;
+  std::optional<runtime::PortMapping> mapping_;
+  std::optional<SocketAddress> reflexive_;  ///< the last one
   runtime::IdleMemory memory_{parts_.pool};
 };
 

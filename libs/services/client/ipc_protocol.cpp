@@ -172,6 +172,11 @@ json proxy_json(const std::optional<ProxyStatus>& proxy) {
           {"associations", proxy->associations}};
 }
 
+json port_mapping_json(const std::optional<PortMappingStatus>& mapping) {
+  if (!mapping) return nullptr;
+  return {{"outside", mapping->outside}, {"method", mapping->method}, {"why", mapping->why}};
+}
+
 json status_json(const ClientStatus& status) {
   return {
       {"state", to_string(status.state)},
@@ -189,6 +194,7 @@ json status_json(const ClientStatus& status) {
       {"host", host_json(status.host)},
       {"server", server_json(status.server)},
       {"proxy", proxy_json(status.proxy)},
+      {"port_mapping", port_mapping_json(status.port_mapping)},
       {"has_tun", status.has_tun},
       {"flows", status.flows},
       {"flows_opened", status.flows_opened},

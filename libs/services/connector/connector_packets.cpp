@@ -144,10 +144,29 @@ void ConnectorService::look_at_host(Instant now) {
     local.interfaces.push_back({own.address, own.prefix_length});
   }
   local.reflexive = relays_.mapped(now);
+  if (mapping_) {
+    mapping_->follow(local.port);
+    if (const auto outside = mapping_->outside()) local.mapped.push_back(*outside);
+    // A router that sees us elsewhere than before may have started again, and has forgotten the port that it gave.
+    if (local.reflexive != local_.reflexive || local.interfaces != local_.interfaces) mapping_->refresh();
+  }
   if (local == local_) return;
-  local_ = std::move(local);
-  if (endpoint_) endpoint_->distrust_direct_paths(now);
+  std::swap(local_, local);
+  local.mapped = local_.mapped;
+  if (endpoint_ && local != local_) endpoint_->distrust_direct_paths(now);  // another port mapped changes no path
   core_.set_local(now, local_);
+}
+
+void ConnectorService::handle_mapping_changed() {
+  const mapping::PortMapper& mapper = mapping_->mapper();
+  const auto outside = mapper.outside();
+  if (outside) {
+    log_.info("A port of the router leads here",
+              {{"outside", outside->to_string()}, {"method", to_string(mapper.method())}});
+  } else if (mapper.trouble() != mapping::Trouble::None) {
+    log_.warn("No port of the router leads here", {{"reason", sentence(mapper.trouble())}});
+  }
+  look_at_host(loop_.now());
 }
 
 void ConnectorService::transmit(Instant now) {

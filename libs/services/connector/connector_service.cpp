@@ -70,6 +70,7 @@ std::expected<void, Failure> ConnectorService::start() {
   auto socket = runtime::UdpSocket::open({IpAddress::v4(0U), 0}, {});
   if (!socket) return std::unexpected(Failure{config::ExitCode::NotPermitted, socket.error().text});
   udp_.emplace(std::move(*socket));
+  if (settings_.maps_port) mapping_.emplace(loop_, random_, [this] { handle_mapping_changed(); });
   look_at_host(loop_.now());
   receive_buffer_ = pool_.acquire(BlockClass::Large);
   send_buffer_ = pool_.acquire(BlockClass::Large);
@@ -146,6 +147,14 @@ std::string ConnectorService::metrics() const {
     const session::DatagramCounters& queues = endpoint_->datagram_counters();
     dropped += queues.dropped_queue + queues.dropped_unread + queues.dropped_memory + queues.dropped_malformed +
                queues.dropped_partial;
+  }
+  if (mapping_) {
+    add("postern_connector_port_mapped", "gauge", "", mapping_->outside() ? 1 : 0);
+    for (std::size_t i = 0; i < mapping_->mapper().drops().size(); ++i) {
+      const std::uint64_t count = mapping_->mapper().drops()[i];
+      const auto reason = "{reason=\"" + std::string(to_string(static_cast<mapping::MappingDrop>(i))) + "\"}";
+      if (count > 0) add("postern_connector_port_mapping_dropped_total", "counter", reason, count);
+    }
   }
   const DatagramSockets::Counters& datagrams = datagrams_.counters();
   add("postern_connector_datagrams_to_targets_total", "counter", "", datagrams.sent);
@@ -251,6 +260,7 @@ void ConnectorService::stop_when_done(Instant now) {
   pump(now);
   transmit(now);
   set_state(State::Offline, "stopped");
+  if (mapping_) mapping_->close();
   if (control_) control_->stop();
   loop_.stop();
 }

@@ -21,6 +21,7 @@
 #include "runtime/os/log.hpp"
 #include "runtime/os/random.hpp"
 #include "runtime/udp/network_monitor.hpp"
+#include "runtime/udp/port_mapping.hpp"
 #include "runtime/udp/udp_socket.hpp"
 #include "services/connector/datagram_sockets.hpp"
 #include "services/connector/flow_log.hpp"
@@ -74,6 +75,7 @@ class ConnectorService final : private runtime::TurnParticipant {
   void handle_request(Instant now, const Request& request);
   /// Tells the core where this host may be reached.
   void look_at_host(Instant now);
+  void handle_mapping_changed();
   void resolve(const ResolveName& request);
 
   // The control channel (connector_control.cpp)
@@ -128,6 +130,7 @@ class ConnectorService final : private runtime::TurnParticipant {
   std::unique_ptr<LocalHttp> health_http_;
   std::unique_ptr<LocalHttp> metrics_http_;
   std::unique_ptr<HealthSocket> health_socket_;
+  std::optional<runtime::PortMapping> mapping_;
   path::LocalView local_;
   Buffer receive_buffer_;
   Buffer send_buffer_;

@@ -82,6 +82,16 @@ std::vector<Option> token_options() {
   };
 }
 
+Option port_mapping_option() {
+  return {.name = "port-mapping",
+          .sentence =
+              "Asks the router of this network for a UDP port (NAT-PMP, UPnP), so that clients can do without the "
+              "relay where they otherwise could not.",
+          .kind = ValueKind::Switch,
+          .default_value = "false",
+          .environment = {"POSTERN_PORT_MAPPING"}};
+}
+
 std::vector<Option> run_options() {
   std::vector<Option> options{
       {.name = "network",
@@ -147,6 +157,7 @@ std::vector<Option> run_options() {
        .environment = variables("METRICS_PORT"),
        .maximum = 65'535},
   };
+  options.push_back(port_mapping_option());
   for (auto& group : {token_options(), health_options()}) options.insert(options.end(), group.begin(), group.end());
   return options;
 }
@@ -325,6 +336,7 @@ std::expected<ConnectorSettings, Failure> make_settings(const config::Settings& 
   settings.health_port = static_cast<std::uint16_t>(values.integer("health-port"));
   settings.metrics_port = static_cast<std::uint16_t>(values.integer("metrics-port"));
   settings.api_endpoint = values.text("api-endpoint");
+  settings.maps_port = values.enabled("port-mapping");
   settings.stop_patience = std::chrono::seconds(values.integer("stop-patience"));
   return settings;
 }

@@ -44,6 +44,7 @@ struct ConnectorSettings {
   std::uint16_t metrics_port = 0;    ///< 0: none
   std::string api_endpoint;          ///< unix socket of the health command
   Duration stop_patience = std::chrono::seconds(3);
+  bool maps_port = false;  ///< the router is asked for a port
 };
 
 [[nodiscard]] std::expected<ConnectorSettings, Failure> make_settings(const config::Settings& values);
