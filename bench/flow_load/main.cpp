@@ -6,7 +6,7 @@
 // hold: opens connections spread over the ports, says "held COUNT", ends with its standard input.
 // echo, ping: pings.hpp.
 //
-// Resets leave no TIME_WAIT behind, or the ports of the machine would be used up within seconds.
+// Resets leave no TIME_WAIT behind, or `open` would use up the ports of the machine within seconds.
 #include <fcntl.h>
 #include <sys/resource.h>
 
@@ -137,6 +137,7 @@ void open_many(const sockaddr_in& to, double seconds, std::size_t at_once) {
 void hold_many(const char* ip, const Ports& ports, std::size_t wanted) {
   constexpr std::size_t kAtOnce = 200;
   Poller poller;
+  std::vector<int> all;
   std::size_t begun = 0;
   std::size_t held = 0;
   std::size_t pending = 0;
@@ -146,6 +147,7 @@ void hold_many(const char* ip, const Ports& ports, std::size_t wanted) {
       const int fd = begin_connect(address_of(ip, port));
       if (fd < 0) fail("connect");
       poller.add(fd, EPOLLOUT | EPOLLONESHOT);
+      all.push_back(fd);
       ++begun;
       ++pending;
     }
@@ -161,6 +163,12 @@ void hold_many(const char* ip, const Ports& ports, std::size_t wanted) {
   std::fflush(stdout);
   char byte = 0;
   while (read(STDIN_FILENO, &byte, 1) > 0) continue;
+  // In order: of so many resets at once, those for which an interface's queue has no room are lost for good.
+  const linger in_order{0, 0};
+  for (const int fd : all) {
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &in_order, sizeof in_order);
+    close(fd);
+  }
 }
 
 }  // namespace

@@ -1,85 +1,101 @@
-"""Memory of client and connector with idle flows: opened, left alone, and measured a moment later."""
+"""`./dev bench memory`: idle flows, idle clients, and an idle hour without the server."""
 
 from __future__ import annotations
 
 import argparse
-import subprocess
-from pathlib import Path
+import sys
+from collections.abc import Callable
 from typing import Any
 
 from harness import network, report, session, subjects
-from harness.accounting import memory_kb
-from harness.subject import FLOW_PORTS, start_targets
-from lab.testbed import Lab, LabError, await_true, read_line, say
+from harness.subject import start_targets
+from lab.testbed import Lab, LabError, say
 
-PROCESSES = ("posternd", "postern-connector", "postern-server")
+from . import clients, sites, unreachable
+from .rest import PROCESSES, rss_anon_kb_at_rest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     session.add_arguments(parser)
-    parser.add_argument("--flows", default="1000,10000", help="comma-separated, growing (default: %(default)s)")
+    parser.add_argument(
+        "--flows",
+        default="1000,10000,99000",
+        help="comma-separated, growing (default: %(default)s; a client takes 100 000); 15 000 for each connector",
+    )
+    parser.add_argument("--clients", type=int, default=200, help="idle clients of one connector (default: %(default)s)")
+    parser.add_argument(
+        "--unreachable", type=int, default=0, metavar="MINUTES", help="also so long without the server (default: 0)"
+    )
+    parser.add_argument("--keep-logs", action="store_true", help="keep the lab's folder with the logs")
 
 
 def main(options: argparse.Namespace) -> int:
-    return session.in_lab(lambda lab: _measure(lab, options))
+    return session.in_lab(lambda lab: _measure(lab, options), options.keep_logs)
 
 
 def _measure(lab: Lab, options: argparse.Namespace) -> int:
-    load = session.build("flow_load")
     start_targets(lab)
     [ours] = subjects.start(lab, "postern-direct", network.ETHERNET_MTU)
     ours.prepare()
-    levels = [{"flows": 0, "rss_anon_kb": _memory_at_rest(lab)}]
-    for flows in (int(word) for word in options.flows.split(",")):
-        levels.append({"flows": flows, "rss_anon_kb": _memory_with(lab, load, ours.address, flows)})
-        say(f"{flows} idle flows: {levels[-1]['rss_anon_kb']}")
-    result: dict[str, Any] = {**report.head(), "levels": levels}
-    result["bytes_per_flow"] = {name: _per_flow(levels, name) for name in PROCESSES}
-    idle = {"rss_anon_kb": levels[0]["rss_anon_kb"]}
-    result["targets"] = report.judge({"idle": idle, "bytes_per_flow": result["bytes_per_flow"]})
+    counts = [int(word) for word in options.flows.split(",") if int(word) > 0]
+    result: dict[str, Any] = {**report.head(), "failed": {}}
+    _try(result, "flows", lambda: _measure_flows(lab, sites.first(ours), counts))
+    if options.clients:
+        _try(result, "clients", lambda: {"clients": clients.measure(lab, options.clients)})
+    if options.unreachable:
+        _try(result, "unreachable", lambda: {"unreachable": unreachable.measure(lab, options.unreachable)})
+    result["targets"] = report.judge(result)
     session.write_result(options.json, result)
-    print(f"{'flows':>8}" + "".join(f"{name:>20}" for name in PROCESSES))
-    for level in levels:
-        print(f"{level['flows']:>8}" + "".join(f"{level['rss_anon_kb'][name]:>17} kB" for name in PROCESSES))
-    session.print_targets(result)
-    return 0
+    _print(result)
+    return 1 if result["failed"] else 0
 
 
-def _per_flow(levels: list[dict[str, Any]], name: str) -> float:
+def _try(result: dict[str, Any], name: str, measure: Callable[[], dict[str, Any]]) -> None:
+    """One part of three: what fails is said, and the others are measured all the same."""
+    try:
+        result |= measure()
+    except LabError as error:
+        result["failed"][f"memory {name}"] = str(error)
+        print(f"bench: FAILED: memory {name}: {error}", file=sys.stderr)
+
+
+def _measure_flows(lab: Lab, first: sites.Site, counts: list[int]) -> dict[str, Any]:
+    wanted = -(-max(counts, default=0) // sites.FLOWS_MAX)
+    all_sites = [first, *(sites.add(lab, number) for number in range(1, wanted))]
+    levels = [_level(lab, all_sites, 0)]
+    for flows in counts:
+        sites.await_ended(lab, all_sites)
+        with sites.held(lab, all_sites, flows):
+            levels.append(_level(lab, all_sites, flows))
+        say(f"{flows} idle flows: {levels[-1]['rss_anon_kb']}")
+    idle = {**levels[0]["rss_anon_kb"]}
+    idle["postern-connector"] //= len(all_sites)
+    per_flow_of = {name: per_flow(levels, name) for name in PROCESSES}
+    return {"levels": levels, "idle": {"rss_anon_kb": idle}, "bytes_per_flow": per_flow_of}
+
+
+def _level(lab: Lab, all_sites: list[sites.Site], flows: int) -> dict[str, Any]:
+    """Connectors are counted together."""
+    found = rss_anon_kb_at_rest(lab, [*PROCESSES, *(site.connector for site in all_sites)])
+    together = {name: found[name] for name in PROCESSES}
+    together["postern-connector"] = sum(found[site.connector] for site in all_sites)
+    return {"flows": flows, "connectors": len(all_sites), "rss_anon_kb": together}
+
+
+def per_flow(levels: list[dict[str, Any]], name: str) -> float:
     """Bytes that each flow of the highest level added."""
     first, last = levels[0], levels[-1]
     return round((last["rss_anon_kb"][name] - first["rss_anon_kb"][name]) * 1024 / max(1, last["flows"]), 1)
 
 
-def _memory(lab: Lab) -> dict[str, int]:
-    running = lab.processes()
-    inside = Path(f"/proc/{lab.init_pid}/root/proc")
-    return {name: memory_kb(inside / str(running[name]["pid"]))[1] for name in PROCESSES}
-
-
-def _memory_at_rest(lab: Lab) -> dict[str, int]:
-    """Once it is the same as half a second before."""
-    seen: list[dict[str, int]] = [{}]
-
-    def rests() -> bool:
-        seen.append(_memory(lab))
-        return seen[-1] == seen[-2]
-
-    await_true("memory has come to rest", rests, 30, every=0.5)
-    return seen[-1]
-
-
-def _memory_with(lab: Lab, load: Path, address: str, flows: int) -> dict[str, int]:
-    argv = [str(load), "hold", address, FLOW_PORTS, str(flows)]
-    pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
-    process = lab.host("laptop").popen(*argv, **pipes)
-    try:
-        said = read_line(process, 120)
-        if not said.startswith("held"):
-            errors = process.stderr.read() if process.stderr else ""
-            raise LabError(f"flow_load did not hold {flows} flows: {said.strip()} {errors}")
-        return _memory_at_rest(lab)
-    finally:
-        if process.stdin:
-            process.stdin.close()
-        process.wait(30)
+def _print(result: dict[str, Any]) -> None:
+    print(f"{'flows':>8}" + "".join(f"{name:>20}" for name in PROCESSES))
+    for level in result.get("levels", []):
+        print(f"{level['flows']:>8}" + "".join(f"{level['rss_anon_kb'][name]:>17} kB" for name in PROCESSES))
+    if "clients" in result:
+        found = result["clients"]
+        print(f"{found['clients']} idle clients: {found['bytes_per_client']:.0f} bytes each at the connector")
+    if "unreachable" in result:
+        found = result["unreachable"]
+        print(f"{found['minutes']} minutes without the server: {found['kb_per_hour']} KB per hour")
+    session.print_targets(result)

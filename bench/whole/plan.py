@@ -41,7 +41,7 @@ QUICK = (
     _step("throughput, no offloads", 50, f"throughput --wire --tests up1,down1 --rounds 1 --seconds 2 {_PAIR}"),
     _step("latency", 75, "latency --rounds 1 --seconds 2 --tests latency_p50"),
     _step("connections", 45, f"connections --rounds 1 --seconds 3 {_PAIR}"),
-    _step("memory", 75, "memory --flows 1000 --clients 20", takes_noise=False),
+    _step("memory", 75, "memory --flows 1000 --clients 30", takes_noise=False),
     _step("relay", 15, "relay", takes_noise=False),
     _step("wan", 60, "wan --rounds 1 --seconds 5 --conditions rtt100_loss1 --subjects wireguard-go,postern-relay"),
 )

@@ -16,7 +16,7 @@ from typing import Any
 
 from . import probes
 from .paths import BIN, REPO
-from .testbed import Lab, LabError, await_true, read_line
+from .testbed import Host, Lab, LabError, await_true, read_line
 from .topology import SERVER
 
 NETWORK = "home"
@@ -91,6 +91,10 @@ class Postern:
         where = ["--state", SERVER_STATE, "--listen", "[::]:443", "--admin-socket", ADMIN_SOCKET]
         self.server.spawn("postern-server", "postern-server", "serve", *where, *self.serve_options, env=env)
         self._await("postern-server", "the server answers", self._server_answers)
+        self.look_at_network()
+
+    def look_at_network(self) -> None:
+        """Asks the running server for what clients need to find it."""
         self._network = self.admin("network", "show")
 
     def admin(self, *words: str) -> dict[str, Any]:
@@ -224,7 +228,7 @@ class Postern:
             *("postern", "--socket", CLIENT_SOCKET, "login", url), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         try:
-            page, code = self._read_invitation(process)
+            page, code = self.read_invitation(process)
             self.sign_in(page, code, self.user_email, password or self.user_password)
             if process.wait(timeout=READY_SECONDS) != 0:
                 raise LabError(f"`postern login` exited with {process.returncode}")
@@ -232,12 +236,12 @@ class Postern:
             process.kill()
             process.wait()
 
-    def sign_in(self, page: str, code: str, email: str, password: str) -> str:
-        """What the browser shows after this person signed in at the page with the code."""
+    def sign_in(self, page: str, code: str, email: str, password: str, host: Host | None = None) -> str:
+        """What the browser (on the laptop, or on this host) shows after this person signed in with the code."""
         answers = {"user_code": code, "email": email, "password": password}
         orders = json.dumps({"ca_pem": self._network["ca_pem"], "answers": answers})
         program = str(REPO / "tests/lab/browser.py")
-        return self.laptop.output("/usr/bin/python3", "-B", program, page, text=orders, seconds=60)
+        return (host or self.laptop).output("/usr/bin/python3", "-B", program, page, text=orders, seconds=60)
 
     def await_online(self) -> None:
         try:
@@ -283,7 +287,7 @@ class Postern:
         asked = ["postern-server", "admin", "--socket", ADMIN_SOCKET, "--json", "network", "show"]
         return self.server.run(*asked, check=False).returncode == 0
 
-    def _read_invitation(self, process: subprocess.Popen[str]) -> tuple[str, str]:
+    def read_invitation(self, process: subprocess.Popen[str]) -> tuple[str, str]:
         """The page and the code that `postern login` prints before it waits."""
         said = ""
         while line := read_line(process, READY_SECONDS):

@@ -1,4 +1,4 @@
-"""What `./dev bench all` makes of its parts, and the page that is made of the result."""
+"""What the benches compute of what they measured, what `all` makes of its parts, and the page made of the result."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ sys.path.insert(0, str(REPO / "bench"))
 
 from harness import report  # noqa: E402 - the path must be set first
 from harness.measure import Run  # noqa: E402
+from latency.cli import line_factors  # noqa: E402
+from memory.cli import per_flow  # noqa: E402
+from memory.unreachable import slope  # noqa: E402
 from page import cli as page  # noqa: E402
 from page.figures import figures  # noqa: E402
 from page.plot import Bar, Group, draw, number  # noqa: E402
@@ -65,6 +68,23 @@ def test_the_plans_keep_their_time() -> None:
 def test_tests_over_other_links_have_names_of_their_own() -> None:
     assert [prefix(1500, False), prefix(1500, True), prefix(9000, False)] == ["", "wire_", "mtu9000_"]
     assert prefix(9000, True) == "mtu9000_wire_"
+
+
+def test_growth_is_that_of_the_line_that_fits_best() -> None:
+    assert slope([5, 7, 9, 11]) == pytest.approx(2.0) and slope([5, 9, 5, 9, 5]) == pytest.approx(0.0)
+    assert slope([3]) == 0.0
+
+
+def test_a_flow_costs_what_the_highest_level_has_over_none() -> None:
+    levels = [{"flows": flows, "rss_anon_kb": {"posternd": kilobytes}} for flows, kilobytes in ((0, 2000), (1000, 3000))]
+    assert per_flow(levels, "posternd") == 1024.0
+
+
+def test_waiting_on_a_full_line_is_told_in_times_of_the_idle_one() -> None:
+    values = {"line_idle": 20.0, "line_beside_up": 30.0, "latency_p50": 1.0}
+    runs = [Run(1, "postern", "direct", test, 1, p50_us=value) for test, value in values.items()]
+    runs.append(Run(1, "bare", "bare", "line_beside_up", 1, p50_us=50.0))
+    assert line_factors(runs) == {"line_beside_up": {"postern direct": 1.5}}
 
 
 def test_a_plot_is_xml_with_a_bar_for_each_value_and_a_line_for_each_goal() -> None:
