@@ -1,8 +1,8 @@
 """What a measurement cost: CPU and memory of the lab's processes, how busy the machine was, and with whose work.
 
-Foreign CPU is what processes outside the lab used. It is the growth of own plus waited-for-children time summed over
-all of them: a child that ends hands its time to its parent, so the sum also catches a compiler that came and went.
-Kernel threads are left out because they do the lab's packet work, and this process because it waits for the lab's.
+Foreign CPU is what processes outside the lab used, those of other labs too. It is the growth of own plus
+waited-for-children time summed over all of them: a child that ends hands its time to its parent, so the sum also catches
+a compiler that came and went. Kernel threads are left out because they do the lab's packet work, and this process because it waits for the lab's.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Meter:
         inside = Path(f"/proc/{lab.init_pid}/root/proc")
         self._folders = {label: inside / str(running[name]["pid"]) for label, name in processes.items()}
         self._cpu = {label: _cpu_ticks(folder) for label, folder in self._folders.items()}
-        self._foreign = sum(foreign_ticks().values())
+        self._lab = lab
+        self._foreign = foreign_ticks(lab)
         self._machine = _machine_ticks()
         self._started = time.monotonic()
 
@@ -48,7 +49,7 @@ class Meter:
         capacity = wall * _TICKS * (os.cpu_count() or 1)
         before, after = self._machine, _machine_ticks()
         total, idle, stolen = (now - then for now, then in zip(after, before, strict=True))
-        foreign = max(0, sum(foreign_ticks().values()) - self._foreign) + stolen
+        foreign = growth(self._foreign, foreign_ticks(self._lab)) + stolen
         used = {label: (_cpu_ticks(folder) - self._cpu[label]) / _TICKS for label, folder in self._folders.items()}
         memory = {label: memory_kb(folder) for label, folder in self._folders.items()}
         return Cost(
@@ -79,21 +80,38 @@ def _cpu_ticks(folder: Path) -> int:
     return int(fields[11]) + int(fields[12])
 
 
-def foreign_ticks() -> dict[int, int]:
-    """Own and waited-for CPU time, in ticks, of each process outside the lab."""
-    ours = os.readlink("/proc/self/ns/pid")
-    found: dict[int, int] = {}
+Times = tuple[int, int]
+"""Own and waited-for CPU time, in ticks."""
+
+
+def foreign_ticks(lab: Lab) -> dict[int, Times]:
+    """Times of each process outside this lab."""
+    inside = os.readlink(f"/proc/{lab.init_pid}/ns/pid")
+    found: dict[int, Times] = {}
     for folder in _PROC.iterdir():
         if not folder.name.isdigit() or int(folder.name) == os.getpid():
             continue
         try:
             fields = _stat_fields(folder)
-            if int(fields[6]) & _PF_KTHREAD or os.readlink(folder / "ns/pid") != ours:
+            if int(fields[6]) & _PF_KTHREAD or os.readlink(folder / "ns/pid") == inside:
                 continue
         except OSError:
             continue  # It ended while we looked; its time is now its parent's.
-        found[int(folder.name)] = sum(int(value) for value in fields[11:15])
+        own, waited = (sum(int(value) for value in fields[at : at + 2]) for at in (11, 13))
+        found[int(folder.name)] = (own, waited)
     return found
+
+
+def growth(before: dict[int, Times], after: dict[int, Times]) -> int:
+    """Ticks that were used between two looks.
+
+    What an ended process had used before is in the waited-for time of its parent now, and is not counted again; where the
+    parent has ended as well, as with a whole lab, it is nowhere.
+    """
+    own = sum(times[0] - before.get(pid, (0, 0))[0] for pid, times in after.items())
+    waited = sum(times[1] - before.get(pid, (0, 0))[1] for pid, times in after.items())
+    ended = sum(sum(times) for pid, times in before.items() if pid not in after)
+    return own + max(0, waited - ended)
 
 
 def _machine_ticks() -> tuple[int, int, int]:

@@ -18,6 +18,8 @@ from .subject import ECHO_PORT, FLOW_PORTS, IPERF_PORT, Subject
 GIGABYTE = 1e9
 SLACK_SECONDS = 30.0
 """How much longer than asked for a measurement may take before it has failed."""
+_BUSY = ("busy", "unable to receive control message")
+"""What iperf3 says when the far end still has another transfer; over a lossy line its refusal may be a reset alone."""
 FLOW_PORT = FLOW_PORTS.partition("-")[0]
 
 
@@ -126,7 +128,7 @@ def _read_report(said: str, what: str) -> dict[str, Any] | None:
         report: dict[str, Any] = json.loads(said)
     except ValueError as error:
         raise TransferFailed(f"{what}: iperf3 said no JSON: {error}") from None
-    if "busy" in report.get("error", ""):
+    if any(words in report.get("error", "") for words in _BUSY):
         return None
     if "error" in report or not report["end"]["sum_received"]["bytes"]:
         raise TransferFailed(f"{what}: {report.get('error', 'nothing was received')}")

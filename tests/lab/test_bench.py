@@ -17,7 +17,7 @@ from lab.topology import INTERNET, SERVER, SERVER_NAME
 sys.path.insert(0, str(REPO / "bench"))
 
 from harness import ours, report, subject, subjects  # noqa: E402 - the path must be set first
-from harness.accounting import Meter, foreign_ticks  # noqa: E402
+from harness.accounting import Meter, foreign_ticks, growth  # noqa: E402
 from harness.measure import Run, Test, TransferFailed, run_test  # noqa: E402
 from harness.network import ETHERNET_MTU  # noqa: E402
 
@@ -90,28 +90,34 @@ def test_processes_outside_the_lab_are_foreign_and_those_inside_are_not(lab: Lab
     try:
         meter, inside = Meter(lab, {"burner": "burner"}), _burner("inside")
         await_true("both have used CPU", lambda: min(_ticks(outside.pid), _ticks(inside)) > 50, 30)
-        found = foreign_ticks()
+        found = foreign_ticks(lab)
         cost = meter.stop()
     finally:
         outside.kill()
         outside.wait()
         lab.stop("burner")
-    assert found[outside.pid] > 50
+    assert sum(found[outside.pid]) > 50
     assert inside not in found
     assert cost.cpu_s["burner"] > 0.4 and cost.foreign_cpu > 0.1 and cost.machine_busy > 0.5
 
 
 def test_the_time_of_an_ended_foreign_process_is_not_lost(lab: Lab) -> None:
-    before = sum(foreign_ticks().values())
+    before = foreign_ticks(lab)
     # The shell outlives its child, as a build tool outlives its compilers.
     code = "import resource, sys\nwhile sum(resource.getrusage(resource.RUSAGE_SELF)[:2]) < 0.6: pass"
     shell = subprocess.Popen(["sh", "-c", '"$@"; cat', "sh", "/usr/bin/python3", "-c", code], stdin=subprocess.PIPE)
     try:
         await_true("the child has ended", lambda: _waited_ticks(shell.pid) >= 50, 30)
-        assert sum(foreign_ticks().values()) - before >= 50
+        assert growth(before, foreign_ticks(lab)) >= 50
     finally:
         shell.kill()
         shell.wait()
+
+
+def test_what_ended_together_with_its_parent_does_not_hide_what_others_used() -> None:
+    before = {1: (10, 5), 2: (1000, 0), 3: (0, 2000)}
+    assert growth(before, {1: (30, 5)}) == 20
+    assert growth(before, {1: (10, 5), 3: (0, 3040)}) == 40, "2 ended: 1000 of the waited-for time was there before"
 
 
 def test_a_failed_transfer_is_an_error_and_never_a_figure(lab: Lab) -> None:
