@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--flows",
         default="1000,10000,99000",
-        help="comma-separated, growing (default: %(default)s; a client takes 100 000); 15 000 for each connector",
+        help="comma-separated, growing, 0 for none (default: %(default)s; a client takes 100 000); 15 000 for each connector",
     )
     parser.add_argument("--clients", type=int, default=200, help="idle clients of one connector (default: %(default)s)")
     parser.add_argument(
@@ -70,8 +70,8 @@ def _measure_flows(lab: Lab, first: sites.Site, counts: list[int]) -> dict[str, 
         say(f"{flows} idle flows: {levels[-1]['rss_anon_kb']}")
     idle = {**levels[0]["rss_anon_kb"]}
     idle["postern-connector"] //= len(all_sites)
-    per_flow_of = {name: per_flow(levels, name) for name in PROCESSES}
-    return {"levels": levels, "idle": {"rss_anon_kb": idle}, "bytes_per_flow": per_flow_of}
+    found = {"levels": levels, "idle": {"rss_anon_kb": idle}}
+    return found | ({"bytes_per_flow": {name: per_flow(levels, name) for name in PROCESSES}} if counts else {})
 
 
 def _level(lab: Lab, all_sites: list[sites.Site], flows: int) -> dict[str, Any]:

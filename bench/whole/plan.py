@@ -20,29 +20,27 @@ def _step(name: str, seconds: float, options: str, takes_noise: bool = True) -> 
     return Step(name, tuple(options.split()), seconds, takes_noise)
 
 
-_PEERS = "--subjects bare,wireguard-go,postern-direct,postern-relay"
-
 ALL = (
-    _step("throughput", 680, "throughput --rounds 3 --seconds 3"),
-    _step("throughput, no offloads", 230, "throughput --wire --tests up1,down1 --rounds 3 --seconds 3"),
-    _step("throughput, jumbo", 230, "throughput --mtu 9000 --tests up1,down1 --rounds 3 --seconds 3"),
-    _step("latency", 560, "latency --rounds 2 --seconds 2"),
-    _step("connections", 140, "connections --rounds 3 --seconds 4"),
+    _step("throughput", 680, "throughput --rounds 3 --seconds 4"),
+    _step("throughput, no offloads", 160, "throughput --wire --tests up1,down1 --rounds 3 --seconds 3"),
+    _step("throughput, jumbo", 160, "throughput --mtu 9000 --tests up1,down1 --rounds 3 --seconds 3"),
+    _step("latency", 620, "latency --rounds 3 --seconds 2"),
+    _step("connections", 110, "connections --rounds 3 --seconds 4"),
     _step("memory", 400, "memory", takes_noise=False),
     _step("relay", 20, "relay", takes_noise=False),
-    _step("wan", 950, f"wan --rounds 2 --seconds 5 {_PEERS}"),
+    _step("wan", 980, "wan --rounds 2 --seconds 5"),
 )
 """Below an hour together."""
 
 _PAIR = "--subjects wireguard-go,postern-direct"
 
 QUICK = (
-    _step("throughput", 100, "throughput --rounds 1 --seconds 2 --tests up1,down1"),
-    _step("throughput, no offloads", 50, f"throughput --wire --tests up1,down1 --rounds 1 --seconds 2 {_PAIR}"),
-    _step("latency", 75, "latency --rounds 1 --seconds 2 --tests latency_p50"),
-    _step("connections", 45, f"connections --rounds 1 --seconds 3 {_PAIR}"),
-    _step("memory", 75, "memory --flows 1000 --clients 30", takes_noise=False),
+    _step("throughput", 95, "throughput --rounds 2 --seconds 2 --tests up1,down1"),
+    _step("throughput, no offloads", 45, f"throughput --wire --tests up1,down1 --rounds 2 --seconds 2 {_PAIR}"),
+    _step("latency", 55, "latency --rounds 2 --seconds 2 --tests latency_p50"),
+    _step("connections", 40, f"connections --rounds 2 --seconds 3 {_PAIR}"),
+    _step("memory", 65, "memory --flows 1000 --clients 30", takes_noise=False),
     _step("relay", 15, "relay", takes_noise=False),
-    _step("wan", 60, "wan --rounds 1 --seconds 5 --conditions rtt100_loss1 --subjects wireguard-go,postern-relay"),
+    _step("wan", 65, "wan --rounds 2 --seconds 5 --conditions rtt100_loss1 --subjects wireguard-go,postern-relay"),
 )
 """Below eight minutes together."""
