@@ -49,6 +49,7 @@ struct Flow {
   bool was_direct = false;  ///< how the session went when it was opened
   Instant started;
   FlowStage stage = FlowStage::HeadPending;
+  bool is_opening = false;       ///< its target is being looked for or connected to
   bool write_requested = false;  ///< a WriteTarget waits to be polled
   bool read_blocked = false;     ///< the owner was told that the stream takes nothing
   bool peer_finished = false;    ///< the client's FIN was read

@@ -93,13 +93,16 @@ void Flows::begin(Instant now, Flow& flow, ByteView head) {
   flow.lease = grant->lease;
   if (flow.target.protocol != model::Protocol::Tcp) begin_datagrams(now, flow);
   const bool memory_is_short = pool_.bytes_in_use() > pool_.bytes_max() / 10 * 9;
-  const bool is_full = flows_.size() > limits_.flows_max ||
+  const auto opening = opening_.find(flow.session);
+  const bool is_waiting_enough = opening != opening_.end() && opening->second >= limits_.opening_per_session_max;
+  const bool is_full = flows_.size() > limits_.flows_max || is_waiting_enough ||
                        (flow.datagrams && datagram_flows_[flow.session] > limits_.datagram_flows_per_session_max);
   if (is_full || memory_is_short || !port_.has_budget(flow.session)) {
     return refuse(now, flow, {wire::REFUSAL_RESOURCES, "this connector has no room for another flow"});
   }
   auto destination = destination_of(flow.target, *grant->resource);
   if (!destination) return refuse(now, flow, std::move(destination.error()));
+  set_opening(flow, true);
   if (const auto* address = std::get_if<IpAddress>(&*destination)) return connect(now, flow, {address, 1});
   flow.stage = FlowStage::Resolving;
   arm(now, flow, limits_.resolve_timeout);
@@ -142,6 +145,7 @@ void Flows::handle_connected(Instant now, FlowId id, const SocketAddress& addres
   Flow* flow = find(id);
   if (flow == nullptr || flow->stage != FlowStage::Connecting) return;
   timers_.cancel(flow->timer);
+  set_opening(*flow, false);
   flow->connected = address;
   flow->stage = FlowStage::Open;
   wire::FlowReply message;
@@ -167,8 +171,16 @@ void Flows::handle_connect_failed(Instant now, FlowId id, wire::RefusalReason re
   refuse(now, *flow, {reason, std::move(detail)});
 }
 
+void Flows::set_opening(Flow& flow, bool is_opening) {
+  if (std::exchange(flow.is_opening, is_opening) == is_opening) return;
+  std::size_t& count = opening_[flow.session];
+  is_opening ? ++count : --count;
+  if (count == 0) opening_.erase(flow.session);
+}
+
 void Flows::refuse(Instant now, Flow& flow, Refusal refusal) {
   ++counters_.refused;
+  set_opening(flow, false);
   if (!flow.lease) flow.lease = authority_.lease_of(flow.session);
   report(now, flow, FlowReport::Kind::Refused, FlowEnding::Finished, refusal);
   drop_pending(flow);
@@ -200,6 +212,7 @@ void Flows::abort(Instant now, Flow& flow, FlowEnding ending) {
 
 void Flows::forget(Flow& flow) {
   timers_.cancel(flow.timer);
+  set_opening(flow, false);
   const auto streams = streams_.find(flow.session);
   if (streams != streams_.end()) {
     streams->second.erase(flow.stream);

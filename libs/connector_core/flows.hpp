@@ -23,6 +23,9 @@ struct FlowLimits {
   Duration resolve_timeout = std::chrono::seconds(10);
   Duration connect_timeout = std::chrono::seconds(10);
   Duration refused_timeout = std::chrono::seconds(10);
+  /// Of one session, whose targets have not answered yet; at it new ones are refused with RESOURCES. The kernel looks
+  /// ever longer for a local port when thousands wait for the same target, and everybody waits with it.
+  std::size_t opening_per_session_max = 1024;
   std::size_t datagram_flows_per_session_max = 4096;  ///< UDP and ICMP; at it new ones are refused with RESOURCES
   // Without traffic. The client ends a flow 15 s before (PROTOCOL.md §4.4; RFC 4787 REQ-5).
   Duration udp_idle = std::chrono::seconds(135);
@@ -131,6 +134,7 @@ class Flows {
   /// Resets the stream, gives up the target, reports, forgets.
   void abort(Instant now, Flow& flow, FlowEnding ending);
   void forget(Flow& flow);
+  void set_opening(Flow& flow, bool is_opening);
   bool reply(Flow& flow, const wire::FlowReply& message);
   void drop_pending(Flow& flow);
   void arm(Instant now, Flow& flow, Duration after);
@@ -148,6 +152,7 @@ class Flows {
   bool draining_ = false;
   Slab<Flow> flows_;
   std::unordered_map<session::SessionId, StreamMap> streams_;
+  std::unordered_map<session::SessionId, std::size_t> opening_;
   std::unordered_map<session::SessionId, std::size_t> datagram_flows_;
   TimerWheel timers_;
   std::deque<Request> requests_;

@@ -261,6 +261,29 @@ TEST(Flows, AtTheBoundNewOnesAreRefusedAndOldOnesGoOn) {
   EXPECT_EQ("still", bench.payload(session, stream));
 }
 
+TEST(Flows, ThatNoTargetAnswersAreBoundedForEachSessionAndAnAnswerMakesRoom) {
+  Bench bench({.opening_per_session_max = 8});
+  const auto session = bench.open_session();
+  const auto other = bench.open_session();
+  session::StreamId stream;
+  const FlowId open = bench.connect(session, &stream);
+  session::StreamId silent;
+  std::vector<FlowId> waiting;
+  for (int i = 0; i < 8; ++i) {
+    silent = bench.open_flow(session, 2, "192.168.1.20", 80);
+    waiting.push_back(bench.take<ConnectTcp>().value().flow);
+  }
+  EXPECT_EQ(wire::REFUSAL_RESOURCES, bench.refusal(session, bench.open_flow(session, 2, "192.168.1.20", 80)));
+  bench.core.flows().handle_target_bytes(bench.now, open, bench.pool.copy(as_bytes("still")));
+  EXPECT_EQ("still", bench.payload(session, stream));
+  (void)bench.connect(other);
+  bench.core.flows().handle_connect_failed(bench.now, waiting.front(), wire::REFUSAL_TIMED_OUT, "");
+  (void)bench.connect(session);
+  bench.core.flows().handle_peer_reset(bench.now, session, silent);
+  EXPECT_TRUE(bench.take<AbortTarget>());
+  (void)bench.connect(session);
+}
+
 TEST(Flows, RefusedOnesThatAreNotFinishedAreBoundedToo) {
   Bench bench({.flows_max = 8});
   const auto session = bench.open_session();

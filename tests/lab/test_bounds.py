@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from lab import probes, services
+from lab import probes, services, topology
 from lab.postern import Postern
 from lab.test_memory import MEBIBYTE, memory_of
 from lab.testbed import Lab, await_true, read_line
@@ -22,6 +22,9 @@ OWN_FILES = 128
 WANTED = 250
 READY_SECONDS = 20.0
 READERS = 200
+HALF_OPEN = 100_000
+HALF_OPEN_SECONDS = 60.0
+"""What nobody answers is refused after 12 s; a busy machine takes longer to get there."""
 MEMORY_MAX = {"posternd": 256 * MEBIBYTE, "postern-connector": 640 * MEBIBYTE, "postern-server": 96 * MEBIBYTE}
 """The bounds of the pools (192 and 512 MiB) with what each program needs anyway."""
 
@@ -56,6 +59,30 @@ for _ in range(int(sys.argv[2])):
     connections.append(connection)
 print("waiting", flush=True)
 sys.stdin.read()
+"""
+
+_HALF_OPEN = """
+import socket, struct, sys
+name, first, wanted = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+target = socket.getaddrinfo(name, first, socket.AF_INET, socket.SOCK_STREAM)[0][4][0]
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    probe.connect((target, first))
+    source = probe.getsockname()[0]
+ends = socket.inet_aton(source) + socket.inet_aton(target)
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
+
+def sum16(data):
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+for number in range(wanted):
+    ports = struct.pack("!HH", 1024 + number % 60000, first + number // 60000)
+    rest = struct.pack("!IIBBH", number + 1, 0, 5 << 4, 2, 65535)
+    checksum = sum16(ends + struct.pack("!BBH", 0, 6, 20) + ports + rest + bytes(4))
+    raw.sendto(ports + rest + struct.pack("!HH", checksum, 0), (target, 0))
+print("sent", flush=True)
 """
 
 
@@ -113,3 +140,30 @@ def test_readers_that_never_read_fill_no_memory_and_stop_nobody(lab: Lab, poster
         assert postern.laptop.output("curl", "-sS", "http://nginx.home.lan/nonce") == lab.nonce
         used = {name: memory_of(lab, name)["VmRSS"] for name in MEMORY_MAX}
         assert {name: size for name, size in used.items() if size > MEMORY_MAX[name]} == {}
+
+
+def test_a_hundred_thousand_half_open_flows_stop_nobody_and_go_by_themselves(lab: Lab, postern: Postern) -> None:
+    nginx = lab.host("nginx")
+    chain = "chain input {\n type filter hook input priority 0\n tcp dport 9101-9102 drop\n }"
+    nginx.run("nft", "-f", "-", text=f"table inet silent {{\n {chain}\n}}\n")
+    postern.add_resource("silent", topology.TARGET_NAME)
+    postern.grant("silent")
+    try:
+        await_true("the laptop knows it", lambda: _is_silent(postern), READY_SECONDS)
+        with _python(postern, _OPEN_MANY, "nginx.home.lan", "80", "20") as old:
+            assert read_line(old, READY_SECONDS).split() == ["20"]
+            arguments = (topology.TARGET_NAME, "9101", str(HALF_OPEN))
+            postern.laptop.run("/usr/bin/python3", "-c", _HALF_OPEN, *arguments, seconds=120)
+            assert _ask(old, "use") == "20"
+            used = {name: memory_of(lab, name)["VmRSS"] for name in MEMORY_MAX}
+            assert {name: size for name, size in used.items() if size > MEMORY_MAX[name]} == {}
+            works = lambda: probes.connect(postern.laptop, "nginx.home.lan", 80) == "open"  # noqa: E731
+            await_true("a new connection works", works, READY_SECONDS)
+            await_true("only the old ones are left", lambda: postern.status()["flows"] <= 20, HALF_OPEN_SECONDS)
+    finally:
+        postern.admin("resource", "delete", "silent")
+        nginx.run("nft", "delete", "table", "inet", "silent")
+
+
+def _is_silent(postern: Postern) -> bool:
+    return any(resource["name"] == "silent" for resource in postern.status()["resources"])
