@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="1000,10000,99000",
         help="comma-separated, growing, 0 for none (default: %(default)s; a client takes 100 000); 15 000 for each connector",
     )
-    parser.add_argument("--clients", type=int, default=200, help="idle clients of one connector (default: %(default)s)")
+    parser.add_argument("--clients", type=int, default=1000, help="idle clients of one connector (default: %(default)s)")
     parser.add_argument(
         "--unreachable", type=int, default=0, metavar="MINUTES", help="also so long without the server (default: 0)"
     )

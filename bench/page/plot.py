@@ -7,8 +7,9 @@ from xml.sax.saxutils import escape
 
 WIDTH, LABEL_WIDTH, VALUE_WIDTH = 760, 190, 110
 BAR_HEIGHT, BAR_STEP, GROUP_SPACE, TOP = 16, 20, 26, 34
+BARE = "bare"
 COLOURS = {
-    "bare": "#b8b8b8",
+    BARE: "#b8b8b8",
     "wireguard-go": "#7b6fb0",
     "openvpn": "#d08c46",
     "postern direct": "#1d7a5f",
@@ -36,10 +37,11 @@ class Group:
 
 
 def draw(title: str, groups: list[Group]) -> str:
-    """Horizontal bars, all on one scale."""
+    """Horizontal bars, all on one scale, which is made for the tunnels: what the bare path has more is cut off."""
     groups = [group for group in groups if group.bars]
-    largest = max([max(bar.value, bar.goal or 0) for group in groups for bar in group.bars], default=1) or 1
-    scale = (WIDTH - LABEL_WIDTH - VALUE_WIDTH) / largest
+    bars = [bar for group in groups for bar in group.bars]
+    measured = [max(bar.value, bar.goal or 0) for bar in bars if bar.label != BARE] or [bar.value for bar in bars]
+    scale = (WIDTH - LABEL_WIDTH - VALUE_WIDTH) / (max(measured, default=1) or 1)
     y, parts = TOP, []
     for group in groups:
         parts.append(_text(0, y + 12, group.title, "font-weight='bold'"))
@@ -54,7 +56,9 @@ def draw(title: str, groups: list[Group]) -> str:
 
 
 def _bar(bar: Bar, y: float, scale: float) -> list[str]:
-    length = max(1.0, bar.value * scale)
+    room = WIDTH - LABEL_WIDTH - VALUE_WIDTH
+    length = max(1.0, min(bar.value * scale, room))
+    cut = " (cut off)" if bar.value * scale > room + 1 else ""
     colour = COLOURS.get(bar.label, OTHER_COLOUR)
     middle = y + BAR_HEIGHT - 4
     parts = [
@@ -67,7 +71,7 @@ def _bar(bar: Bar, y: float, scale: float) -> list[str]:
         line = f'x1="{x:.1f}" x2="{x:.1f}" y1="{y - 2}" y2="{y + BAR_HEIGHT + 2}"'
         parts.append(f'<line {line} stroke="{GOAL_COLOUR}" stroke-width="2"/>')
         value_at = max(value_at, bar.goal * scale)
-    parts.append(_text(LABEL_WIDTH + value_at + 6, middle, bar.text or number(bar.value)))
+    parts.append(_text(LABEL_WIDTH + value_at + 6, middle, (bar.text or number(bar.value)) + cut))
     return parts
 
 

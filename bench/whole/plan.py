@@ -26,9 +26,9 @@ ALL = (
     _step("throughput, jumbo", 160, "throughput --mtu 9000 --tests up1,down1 --rounds 3 --seconds 3"),
     _step("latency", 620, "latency --rounds 3 --seconds 2"),
     _step("connections", 110, "connections --rounds 3 --seconds 4"),
-    _step("memory", 400, "memory", takes_noise=False),
+    _step("memory", 450, "memory", takes_noise=False),
     _step("relay", 20, "relay", takes_noise=False),
-    _step("wan", 980, "wan --rounds 2 --seconds 5"),
+    _step("wan", 900, "wan --rounds 2 --seconds 4"),
 )
 """Below an hour together."""
 

@@ -88,7 +88,7 @@ def test_waiting_on_a_full_line_is_told_in_times_of_the_idle_one() -> None:
 
 
 def test_a_plot_is_xml_with_a_bar_for_each_value_and_a_line_for_each_goal() -> None:
-    svg = draw("a < b", [Group("g", [Bar("bare", 4.0), Bar("postern direct", 2.0, goal=3.0)]), Group("empty")])
+    svg = draw("a < b", [Group("g", [Bar("openvpn", 4.0), Bar("postern direct", 2.0, goal=3.0)]), Group("empty")])
     root = ElementTree.fromstring(svg)
     space = "{http://www.w3.org/2000/svg}"
     bars = [float(each.get("width", "0")) for each in root.findall(f"{space}rect")[1:]]
@@ -98,6 +98,13 @@ def test_a_plot_is_xml_with_a_bar_for_each_value_and_a_line_for_each_goal() -> N
     assert float(goal.get("x1", "0")) - left == pytest.approx(bars[1] * 1.5, abs=0.2)
     words = [each.text for each in root.findall(f"{space}text")]
     assert "a < b" in words and "g" in words and "empty" not in words
+
+
+def test_what_the_bare_path_has_more_is_cut_off_and_told() -> None:
+    root = ElementTree.fromstring(draw("t", [Group("g", [Bar("bare", 40.0), Bar("postern direct", 2.0)])]))
+    space = "{http://www.w3.org/2000/svg}"
+    bare, ours = (float(each.get("width", "0")) for each in root.findall(f"{space}rect")[1:])
+    assert bare == ours and "40 (cut off)" in [each.text for each in root.findall(f"{space}text")]
 
 
 def test_numbers_have_three_digits_that_count() -> None:
