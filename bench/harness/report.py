@@ -164,6 +164,6 @@ def table(runs: list[Run]) -> str:
     lines = [f"{'subject':<14}{'path':<8}" + "".join(f"{test:>{width}}" for test in tests)]
     for subject, path in dict.fromkeys((run.subject, run.path) for run in runs):
         values = [(median(runs, subject, path, test), "Gb/s" if is_rate[test] else "us") for test in tests]
-        cells = ["-" if value is None else f"{value:.2f} {unit}" for value, unit in values]
+        cells = ["-" if value is None else f"{value:.3f} {unit}" if unit == "Gb/s" else f"{value:.1f} {unit}" for value, unit in values]
         lines.append(f"{subject:<14}{path:<8}" + "".join(f"{cell:>{width}}" for cell in cells))
     return "\n".join(lines)

@@ -43,8 +43,9 @@ def _run(plan: Sequence[Step], options: argparse.Namespace) -> int:
         say(f"bench: there is no step of {options.only!r}; verbs are {', '.join(sorted({s.words[0] for s in plan}))}")
         return 2
     with tempfile.TemporaryDirectory() as folder:
-        result = run_steps(steps, lambda step: _run_step(step, Path(folder) / "result.json", options.allow_noise))
-    session.write_result(options.json, result)
+        path = Path(folder) / "result.json"
+        runner = lambda step: _run_step(step, path, options.allow_noise)  # noqa: E731
+        result = run_steps(steps, runner, lambda so_far: session.write_result(options.json, so_far))
     _print(result)
     return 1 if result["failed"] else 0
 
@@ -53,8 +54,8 @@ Runner = Callable[[Step], tuple[str, dict[str, Any]]]
 """Runs one step; says why it has failed (empty: it has not), and what it found."""
 
 
-def run_steps(steps: Sequence[Step], runner: Runner) -> dict[str, Any]:
-    """The merged result; `failed` names also the steps that did."""
+def run_steps(steps: Sequence[Step], runner: Runner, save: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """The merged result, also saved after each step; `failed` names the steps that did too."""
     found: list[dict[str, Any]] = []
     failed: dict[str, str] = {}
     seconds: dict[str, float] = {}
@@ -70,6 +71,7 @@ def run_steps(steps: Sequence[Step], runner: Runner) -> dict[str, Any]:
         if why:
             failed[f"step {step.name}"] = why
             say(f"bench: {step.name} FAILED: {why}; going on")
+        save(merge([*found, {"failed": failed, "seconds": seconds}]))
     return merge([*found, {"failed": failed, "seconds": seconds}])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -15,7 +16,7 @@ from lab.paths import REPO
 
 sys.path.insert(0, str(REPO / "bench"))
 
-from harness import report  # noqa: E402 - the path must be set first
+from harness import report, subjects  # noqa: E402 - the path must be set first
 from harness.measure import Run  # noqa: E402
 from latency.cli import line_factors  # noqa: E402
 from memory.cli import per_flow  # noqa: E402
@@ -56,13 +57,29 @@ def test_a_step_that_fails_is_named_and_does_not_stop_the_rest() -> None:
     def run(step: Step) -> tuple[str, dict[str, Any]]:
         return ("exit code 1", {"a": 1}) if step.name == "first" else ("", {"b": 2})
 
-    merged = run_steps(_steps("first", "second"), run)
+    saved: list[dict[str, Any]] = []
+    merged = run_steps(_steps("first", "second"), run, saved.append)
+    assert [set(each["seconds"]) for each in saved] == [{"first"}, {"first", "second"}], "what is there survives an end"
     assert (merged["a"], merged["b"]) == (1, 2)
     assert merged["failed"] == {"step first": "exit code 1"} and set(merged["seconds"]) == {"first", "second"}
 
 
 def test_the_plans_keep_their_time() -> None:
     assert sum(step.seconds for step in ALL) < 3600 and sum(step.seconds for step in QUICK) < 480
+
+
+@pytest.mark.parametrize("step", [*ALL, *QUICK], ids=lambda step: f"{step.name} {step.seconds:g}")
+def test_every_step_is_a_command_line_that_its_verb_takes(step: Step) -> None:
+    verb = importlib.import_module(f"{step.words[0]}.cli")
+    parser = argparse.ArgumentParser()
+    verb.add_arguments(parser)
+    words = [*step.words[1:], "--json", "FILE", *(["--allow-noise"] if step.takes_noise else [])]
+    options = vars(parser.parse_args(words))
+    subjects.choose(options.get("subjects", "bare"), list(subjects.STARTERS), "subject")
+    known = [test.name for test in (*getattr(verb, "TESTS", ()), *getattr(verb, "LINE_TESTS", ()))]
+    subjects.choose(options.get("tests", known[0] if known else ""), known or [""], "test")
+    conditions = [condition.name for condition in getattr(verb, "CONDITIONS", ())] or [""]
+    subjects.choose(options.get("conditions", ""), conditions, "condition")
 
 
 def test_tests_over_other_links_have_names_of_their_own() -> None:
