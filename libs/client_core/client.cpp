@@ -106,9 +106,8 @@ void Client::handle_welcome(Instant now, const wire::Welcome& welcome) {
 /// A new route ends everything that was built on the old one: peers address us by it.
 void Client::adopt_route(Instant now, const RouteId& route) {
   if (plane_) {
-    plane_->flows.abort_all(now);
-    plane_->datagrams.end_all();
-    plane_->peers.close_all(now);
+    plane_->end_flows(now);
+    (void)collect_records(now);
     outputs_.push_back(Note{true, "the controller gave this client a new route; its sessions have ended"});
   }
   relay_.clear();
@@ -140,10 +139,9 @@ void Client::handle_client_update(Instant now, const wire::ClientUpdate& update)
   if (!plane_) return;
   plane_->flows.handle_changes(now, *changes);
   plane_->datagrams.handle_changes(*changes);
+  plane_->questions.handle_changes(*changes);
   plane_->peers.handle_changes(now, *changes, is_unsettled(now));
-  if (changes->changed_instances.empty()) return;
-  plane_->flows.retry_held(now);
-  plane_->datagrams.retry_held(now);
+  if (!changes->changed_instances.empty()) plane_->retry_held(now);
 }
 
 void Client::send_heartbeat(Instant now) {
@@ -263,7 +261,7 @@ void Client::settle(Instant now) {
   settle_events(now);
   settle_paths(now);
   if (plane_) queue_errors();
-  dns_.settle(now);
+  settle_questions(now);
   while (auto datagram = dns_.poll_datagram()) {
     scratch_.resize(datagram->message.size() + 64);
     queue_reply(ByteView(scratch_).first(wire::build_udp(scratch_, datagram->from, datagram->to, datagram->message)));
@@ -272,6 +270,30 @@ void Client::settle(Instant now) {
   const bool is_due = next_heartbeat_ && now >= *next_heartbeat_;
   if (control_up_ && (is_due || (is_bound != was_bound_ && next_heartbeat_))) send_heartbeat(now);
   was_bound_ = is_bound;
+}
+
+/// An answer may let a connection go on to its next question.
+void Client::settle_questions(Instant now) {
+  do {
+    dns_.settle(now);
+    while (const auto question = dns_.poll_question()) {
+      if (plane_) {
+        plane_->questions.ask(now, wall(now), question->id, question->name, question->type);
+      } else {
+        dns_.handle_records(now, question->id, std::unexpected(FlowRefusal::NoRelay));
+      }
+    }
+  } while (collect_records(now));
+}
+
+/// False when there were no answers.
+bool Client::collect_records(Instant now) {
+  bool had_any = false;
+  while (const auto answer = plane_ ? plane_->questions.poll_answer() : std::nullopt) {
+    dns_.handle_records(now, answer->id, answer->records);
+    had_any = true;
+  }
+  return had_any;
 }
 
 void Client::settle_relay(Instant now) {
@@ -309,12 +331,12 @@ void Client::settle_held(Instant now) {
   const bool is_bound = relay_.is_bound(now);
   if (is_bound != was_bound_) {
     settled_at_ = std::max(settled_at_, now + kSettleTime);
-    plane_->flows.retry_held(now);
-    plane_->datagrams.retry_held(now);
+    plane_->retry_held(now);
   }
   plane_->flows.set_unsettled(now, is_unsettled(now));
   plane_->datagrams.set_unsettled(now, is_unsettled(now));
-  if (control_up_ || plane_->flows.held() + plane_->datagrams.held() == 0 || now < next_reconnect_) return;
+  plane_->questions.set_unsettled(now, is_unsettled(now));
+  if (control_up_ || plane_->held() == 0 || now < next_reconnect_) return;
   next_reconnect_ = now + kReconnectInterval;
   outputs_.push_back(ReconnectControl{});
 }
@@ -356,7 +378,10 @@ void Client::handle_path_event(Instant now, const PeerEvent& event) {
 void Client::handle_session_event(Instant now, const session::Event& event) {
   const bool is_datagrams = std::holds_alternative<session::DatagramsReadable>(event);
   if (!is_datagrams && (plane_->direct.handle_event(now, event) || plane_->peers.handle_event(now, event))) return;
-  if (!is_datagrams) plane_->flows.handle_event(now, event);
+  if (!is_datagrams) {
+    plane_->flows.handle_event(now, event);
+    plane_->questions.handle_event(now, event);
+  }
   plane_->datagrams.handle_event(now, event);
 }
 
@@ -379,6 +404,7 @@ void Client::settle_events(Instant now) {
       handle_path_event(now, *event);
       plane_->flows.handle_event(now, *event);
       plane_->datagrams.handle_event(now, *event);
+      plane_->questions.handle_event(now, *event);
       is_busy = true;
     }
   }
@@ -394,6 +420,7 @@ void Client::handle_timeout(Instant now) {
   plane_->direct.handle_timeout(now);
   plane_->flows.handle_timeout(now);
   plane_->datagrams.handle_timeout(now);
+  plane_->questions.handle_timeout(now);
 }
 
 std::optional<Instant> Client::next_timeout() const {
@@ -411,7 +438,8 @@ std::optional<Instant> Client::next_timeout() const {
     consider(plane_->direct.next_timeout());
     consider(plane_->flows.next_timeout());
     consider(plane_->datagrams.next_timeout());
-    if (plane_->flows.held() + plane_->datagrams.held() > 0 && control_up_) consider(settled_at_);
+    consider(plane_->questions.next_timeout());
+    if (plane_->held() > 0 && control_up_) consider(settled_at_);
   }
   return next;
 }
@@ -425,10 +453,9 @@ std::optional<ClientOutput> Client::poll_output() {
 
 void Client::close(Instant now) {
   if (!plane_) return;
-  plane_->flows.abort_all(now);
-  plane_->datagrams.end_all();
-  plane_->peers.close_all(now);
+  plane_->end_flows(now);
   settle_events(now);
+  (void)collect_records(now);
 }
 
 }  // namespace postern::client

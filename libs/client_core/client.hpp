@@ -194,6 +194,8 @@ class Client {
   void adopt_route(Instant now, const RouteId& route);
   void settle_relay(Instant now);
   void settle_held(Instant now);
+  void settle_questions(Instant now);
+  bool collect_records(Instant now);
   void settle_paths(Instant now);
   void handle_path_event(Instant now, const PeerEvent& event);
   void handle_direct_train(Instant now, const SocketAddress& from, MutableBytes bytes, std::size_t stride,

@@ -70,6 +70,7 @@ class ConnectorSide {
   bool finishes = true;
   std::optional<wire::RefusalReason> refusal;
   bool echoes = true;  ///< sends datagrams back
+  Bytes dns_message;   ///< what questions are answered with
   std::vector<wire::SessionMessage> messages;
   std::map<std::pair<std::uint64_t, std::int64_t>, ConnectorFlow> flows;
   std::optional<session::SessionId> session;
@@ -185,10 +186,12 @@ class ConnectorSide {
       flow.finishes = true;
     } else {
       reply.mutable_opened()->set_connect_us(100);
-      flow.to_send = download;
+      flow.to_send = flow.head.has_resolve() ? 0 : download;
       flow.finishes = finishes;
     }
     write(id, stream, reply);
+    if (flow.head.has_resolve() && !refusal && !dns_message.empty())
+      (void)endpoint.write(id, stream, pool_.copy(dns_message));
   }
 
   BlockPool& pool_;

@@ -4,6 +4,7 @@
 #include "client_core/client.hpp"
 #include "client_core/datagram_flows.hpp"
 #include "client_core/direct_paths.hpp"
+#include "client_core/questions.hpp"
 #include "identity/keys.hpp"
 
 namespace postern::client {
@@ -24,7 +25,22 @@ struct Client::DataPlane {
         direct(direct_config, sessions, shared.random, &identity::hmac_sha256),
         tun(shared.tcp),
         flows(flows_config, {shared.directory, shared.addresses, peers, sessions, tun, shared.pool}),
-        datagrams(datagrams_config, flows_config, {shared.directory, shared.addresses, peers, sessions, shared.pool}) {}
+        datagrams(datagrams_config, flows_config, {shared.directory, shared.addresses, peers, sessions, shared.pool}),
+        questions(flows_config, {shared.directory, shared.addresses, peers, sessions, shared.pool}) {}
+
+  /// Flows of every kind that wait for an instance.
+  [[nodiscard]] std::size_t held() const { return flows.held() + datagrams.held() + questions.held(); }
+  void retry_held(Instant now) {
+    flows.retry_held(now);
+    datagrams.retry_held(now);
+    questions.retry_held(now);
+  }
+  void end_flows(Instant now) {
+    flows.abort_all(now);
+    datagrams.end_all();
+    questions.end_all();
+    peers.close_all(now);
+  }
 
   session::Endpoint sessions;
   Peers peers;
@@ -32,6 +48,7 @@ struct Client::DataPlane {
   TunApplications tun;
   Flows flows;
   DatagramFlows datagrams;
+  Questions questions;
 };
 
 }  // namespace postern::client

@@ -13,12 +13,40 @@ void DnsFront::ask(Instant now, const Asker& asker, ByteView message) {
   const auto transport = is_tcp ? wire::DnsTransport::Tcp : wire::DnsTransport::Udp;
   auto resolution = resolver_.resolve(now, message, transport);
   if (auto* ready = std::get_if<resolver::Answer>(&resolution)) return answer(now, asker, std::move(ready->message));
-  auto* forward = std::get_if<resolver::Forward>(&resolution);
-  if (forward == nullptr) return;
+  if (auto* forward = std::get_if<resolver::Forward>(&resolution)) {
+    return forwarder_.submit(now, remember(asker), std::move(forward->query), message, transport);
+  }
+  auto* question = std::get_if<resolver::AskConnector>(&resolution);
+  if (question == nullptr) return;
+  if (waiting_.size() >= kRecordQuestionsMax) {
+    return answer(now, asker, wire::build_dns_answer(question->query, {wire::DnsRcode::ServFail, {}, 0}, transport));
+  }
+  const resolver::AskerId id = remember(asker);
+  questions_.push_back({id.value, std::move(question->name), question->query.type});
+  waiting_.emplace(id, std::pair(std::move(question->query), transport));
+}
+
+resolver::AskerId DnsFront::remember(const Asker& asker) {
   const resolver::AskerId id(++asker_numbers_);
   askers_.emplace(id, asker);
-  if (is_tcp) ++connections_[std::get<tcp::FlowId>(asker)].waiting;
-  forwarder_.submit(now, id, std::move(forward->query), message, transport);
+  if (const auto* flow = std::get_if<tcp::FlowId>(&asker)) ++connections_[*flow].waiting;
+  return id;
+}
+
+std::optional<DnsFront::RecordQuestion> DnsFront::poll_question() {
+  if (questions_.empty()) return std::nullopt;
+  RecordQuestion question = std::move(questions_.front());
+  questions_.pop_front();
+  return question;
+}
+
+void DnsFront::handle_records(Instant now, std::uint64_t id, const Records& records) {
+  const auto asked = waiting_.extract(resolver::AskerId(id));
+  if (asked.empty()) return;
+  const auto& [query, transport] = asked.mapped();
+  deliver(now, asked.key(),
+          records ? wire::build_dns_records(query, *records, transport)
+                  : wire::build_dns_answer(query, {wire::DnsRcode::ServFail, {}, 0}, transport));
 }
 
 void DnsFront::answer(Instant now, const Asker& asker, Bytes message) {
@@ -29,21 +57,23 @@ void DnsFront::answer(Instant now, const Asker& asker, Bytes message) {
   }
 }
 
-void DnsFront::settle(Instant now) {
-  while (auto reply = forwarder_.poll_reply()) {
-    const auto found = askers_.find(reply->asker);
-    if (found == askers_.end()) continue;
-    const Asker asker = found->second;
-    askers_.erase(found);
-    if (const auto* flow = std::get_if<tcp::FlowId>(&asker)) {
-      const auto connection = connections_.find(*flow);
-      if (connection == connections_.end()) continue;
-      --connection->second.waiting;
-      connection->second.active = now;
-    }
-    answer(now, asker, std::move(reply->message));
-    if (const auto* flow = std::get_if<tcp::FlowId>(&asker)) read_questions(now, *flow);
+void DnsFront::deliver(Instant now, resolver::AskerId id, Bytes message) {
+  const auto found = askers_.extract(id);
+  if (found.empty()) return;
+  const Asker& asker = found.mapped();
+  const auto* flow = std::get_if<tcp::FlowId>(&asker);
+  if (flow != nullptr) {
+    const auto connection = connections_.find(*flow);
+    if (connection == connections_.end()) return;
+    --connection->second.waiting;
+    connection->second.active = now;
   }
+  answer(now, asker, std::move(message));
+  if (flow != nullptr) read_questions(now, *flow);
+}
+
+void DnsFront::settle(Instant now) {
+  while (auto reply = forwarder_.poll_reply()) deliver(now, reply->asker, std::move(reply->message));
 }
 
 std::optional<DnsDatagram> DnsFront::poll_datagram() {

@@ -1,6 +1,7 @@
 // The resolver's address inside the TUN: DNS over UDP (packets) and over TCP (connections of the TCP endpoint).
 //
-// Answers for Resources come from here; all else is passed to the servers of before by the owner's sockets.
+// Addresses of Resources are answered here, other questions about them by their connectors; all else is passed to the
+// servers of before by the owner's sockets.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +14,7 @@
 
 #include "base/block.hpp"
 #include "client_core/directory.hpp"
+#include "client_core/questions.hpp"
 #include "resolver/forwarder.hpp"
 #include "resolver/resolver.hpp"
 #include "tcp/endpoint.hpp"
@@ -49,6 +51,9 @@ class DnsFront {
   /// Questions of one connection that wait for an answer; then its window stays closed.
   static constexpr std::size_t kQuestionsMax = 16;
 
+  /// Questions for connectors that wait for an answer; further ones get SERVFAIL.
+  static constexpr std::size_t kRecordQuestionsMax = 128;
+
   /// A connection without a question for this long is closed (RFC 7766 §6.2.3), so that nobody holds all of them.
   static constexpr Duration kIdle = std::chrono::seconds(10);
 
@@ -62,6 +67,15 @@ class DnsFront {
   void handle_incoming(Instant now, tcp::FlowId flow);
   /// False for flows that are not of this front.
   bool handle_event(Instant now, const tcp::Event& event);
+
+  /// What a connector is to be asked; each wants handle_records() once.
+  struct RecordQuestion {
+    std::uint64_t id = 0;
+    model::DnsName name;
+    wire::DnsType type{};
+  };
+  [[nodiscard]] std::optional<RecordQuestion> poll_question();
+  void handle_records(Instant now, std::uint64_t id, const Records& records);
 
   /// Call after anything above and after the forwarder has been given answers.
   void settle(Instant now);
@@ -89,6 +103,8 @@ class DnsFront {
   };
 
   void ask(Instant now, const Asker& asker, ByteView message);
+  [[nodiscard]] resolver::AskerId remember(const Asker& asker);
+  void deliver(Instant now, resolver::AskerId id, Bytes message);
   void answer(Instant now, const Asker& asker, Bytes message);
   void answer_stream(Instant now, tcp::FlowId flow, const Bytes& message);
   void read_questions(Instant now, tcp::FlowId flow);
@@ -100,7 +116,9 @@ class DnsFront {
   tcp::Endpoint& tcp_;
   BlockPool& blocks_;
   std::uint64_t asker_numbers_ = 0;
-  std::map<resolver::AskerId, Asker> askers_;  ///< bounded by the forwarder's table
+  std::map<resolver::AskerId, Asker> askers_;  ///< bounded by the forwarder's table and waiting_
+  std::map<resolver::AskerId, std::pair<wire::DnsQuery, wire::DnsTransport>> waiting_;  ///< for connectors
+  std::deque<RecordQuestion> questions_;
   std::unordered_map<tcp::FlowId, Connection> connections_;
   std::deque<DnsDatagram> datagrams_;
 };

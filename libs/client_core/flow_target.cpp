@@ -42,7 +42,11 @@ std::optional<FlowVerdict> verdict_of(const wire::FlowReply& reply) {
     opened.connect_time = std::chrono::microseconds(reply.opened().connect_us());
     return opened;
   }
-  if (reply.has_refused()) return verdict_for(reply.refused().reason());
+  if (reply.has_refused()) {
+    FlowVerdict refused = verdict_for(reply.refused().reason());
+    refused.is_unknown_name = reply.refused().reason() == wire::REFUSAL_NAME_NOT_FOUND;
+    return refused;
+  }
   return std::nullopt;
 }
 
@@ -90,7 +94,7 @@ tcp::Refusal answer_for(FlowRefusal reason) {
 Destination FlowTarget::destination() const {
   Destination result{address, port, protocol};
   if (auto name = host.empty() ? std::nullopt : model::DnsName::parse(host)) result.host = std::move(*name);
-  if (protocol == model::Protocol::Icmp) result.port.reset();
+  if (port == 0) result.port.reset();
   return result;
 }
 
@@ -109,6 +113,11 @@ Bytes FlowTarget::framed_head() const {
   if (protocol == model::Protocol::Tcp) fill(head.mutable_open_tcp());
   if (protocol == model::Protocol::Udp) fill(head.mutable_open_udp());
   if (protocol == model::Protocol::Icmp) fill(head.mutable_open_icmp());
+  if (protocol == model::Protocol::Dns) {
+    head.mutable_resolve()->set_resource_id(resource.value);
+    head.mutable_resolve()->set_host(host);
+    head.mutable_resolve()->set_type(static_cast<std::uint32_t>(question));
+  }
   return wire::frame_message(as_bytes(head.SerializeAsString()));
 }
 

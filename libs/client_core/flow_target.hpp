@@ -14,6 +14,7 @@
 #include "client_core/directory.hpp"
 #include "resolver/address_pool.hpp"
 #include "tcp/types.hpp"
+#include "wire/dns.hpp"
 #include "wire/framing.hpp"
 
 namespace postern::client {
@@ -43,9 +44,10 @@ struct FlowTarget {
   model::RemoteNetworkId remote_network;
   std::string host;  ///< empty: `address` was asked for literally
   IpAddress address;
-  std::uint16_t port = 0;  ///< 0 for ICMP
+  std::uint16_t port = 0;  ///< 0 for ICMP and questions
   model::Protocol protocol = model::Protocol::Tcp;
   IpFamily family = IpFamily::V4;  ///< that the application used; matters for UDP and ICMP
+  wire::DnsType question{};        ///< what a question asks for
 
   [[nodiscard]] Destination destination() const;
   /// FlowHead, ready to be written to its stream.
@@ -81,8 +83,9 @@ struct FlowVerdict {
   tcp::Refusal answer = tcp::Refusal::AdminProhibited;
   bool try_elsewhere = false;  ///< this instance is full or ends; another one may take the flow
   bool leaving = false;        ///< it ends
-  IpAddress connected{};       ///< opened: to where
-  Duration connect_time{};     ///< and how long connect() took there
+  bool is_unknown_name = false;
+  IpAddress connected{};    ///< opened: to where
+  Duration connect_time{};  ///< and how long connect() took there
 };
 /// Nothing for a message that is no FlowReply.
 [[nodiscard]] std::optional<FlowVerdict> parse_flow_reply(ByteView message);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "wire/dns_records.hpp"
+
 namespace postern::connector {
 namespace {
 
@@ -80,11 +82,13 @@ std::expected<Target, Refusal> parse_host(const Head& head, model::Protocol prot
   Target target;
   target.resource = model::ResourceId(head.resource_id());
   target.protocol = protocol;
-  if (head.has_ip()) {
+  if constexpr (requires { head.has_ip(); }) {
     const auto address = IpAddress::from_bytes(as_bytes(head.ip()));
-    if (!address) return bad("the address is neither 4 nor 16 bytes long");
-    target.host = *address;
-    return target;
+    if (head.has_ip() && !address) return bad("the address is neither 4 nor 16 bytes long");
+    if (head.has_ip()) {
+      target.host = *address;
+      return target;
+    }
   }
   auto name = DnsName::parse(head.host());
   if (!name || name->text() != head.host()) return bad("the host is not a name in lower case without trailing dot");
@@ -111,6 +115,15 @@ std::expected<Target, Refusal> with_family(std::expected<Target, Refusal> target
   return target;
 }
 
+std::expected<Target, Refusal> with_question(std::expected<Target, Refusal> target, std::uint32_t type) {
+  if (!target) return target;
+  target->question = static_cast<wire::DnsType>(type);
+  if (type > UINT16_MAX || !wire::is_passed_on(target->question)) {
+    return std::unexpected(refuse(wire::REFUSAL_BAD_REQUEST, "questions of this type are not passed on"));
+  }
+  return target;
+}
+
 }  // namespace
 
 std::expected<Target, Refusal> parse_target(const wire::FlowHead& head) {
@@ -122,6 +135,8 @@ std::expected<Target, Refusal> parse_target(const wire::FlowHead& head) {
                          head.open_udp().family());
     case wire::FlowHead::kOpenIcmp:
       return with_family(parse_host(head.open_icmp(), model::Protocol::Icmp), head.open_icmp().family());
+    case wire::FlowHead::kResolve:
+      return with_question(parse_host(head.resolve(), model::Protocol::Dns), head.resolve().type());
     default:
       return std::unexpected(refuse(wire::REFUSAL_BAD_REQUEST, "the flow is of no kind that this connector knows"));
   }
@@ -140,6 +155,13 @@ std::expected<const model::Resource*, Refusal> check_access(const identity::Leas
   }
   if (!found) return std::unexpected(of_table(found.error()));
   return *found;
+}
+
+std::expected<DnsName, Refusal> question_of(const Target& target, const model::Resource& resource) {
+  const auto& asked = std::get<DnsName>(target.host);
+  if (resource.address.matches(asked)) return asked;
+  if (const auto* real = std::get_if<DnsName>(&resource.address.value())) return *real;
+  return std::unexpected(refuse(wire::REFUSAL_NAME_NOT_FOUND, "the alias belongs to a resource without a name"));
 }
 
 std::expected<std::variant<DnsName, IpAddress>, Refusal> destination_of(const Target& target,

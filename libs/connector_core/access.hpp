@@ -13,6 +13,7 @@
 #include "identity/tokens.hpp"
 #include "model/resource.hpp"
 #include "schema/session.pb.h"
+#include "wire/dns.hpp"
 
 namespace postern::connector {
 
@@ -20,12 +21,14 @@ namespace postern::connector {
 struct Target {
   model::ResourceId resource;
   std::variant<model::DnsName, IpAddress> host;
-  std::uint16_t port = 0;  ///< 0 for ICMP
+  std::uint16_t port = 0;  ///< 0 for ICMP and questions
   model::Protocol protocol = model::Protocol::Tcp;
   /// Whose addresses are tried first.
   std::optional<IpFamily> family{};
+  wire::DnsType question{};  ///< what a question asks for
 
-  /// "gitea.home:3000", "192.168.1.20:80", "[2001:db8::1]:80"; for other protocols than TCP with "/udp" or "/icmp".
+  /// "gitea.home:3000", "192.168.1.20:80", "[2001:db8::1]:80"; for other protocols than TCP with "/udp", "/icmp" or
+  /// "/dns".
   [[nodiscard]] std::string to_string() const;
 };
 
@@ -35,7 +38,7 @@ struct Refusal {
 };
 
 /// Nothing of a Target for: no resource, no or two targets, a port of 0, a name that is not in its canonical form or
-/// that is an address in disguise.
+/// that is an address in disguise, a question for addresses.
 [[nodiscard]] std::expected<Target, Refusal> parse_target(const wire::FlowHead& head);
 
 using LeasePointer = std::shared_ptr<const identity::Lease>;
@@ -44,6 +47,9 @@ using LeasePointer = std::shared_ptr<const identity::Lease>;
 [[nodiscard]] std::expected<const model::Resource*, Refusal> check_access(const identity::Lease* lease,
                                                                           const Target& target,
                                                                           const PolicyStore& policy, WallTime now);
+
+/// What a question is about: the name itself, or the Resource's own where an alias was asked about.
+[[nodiscard]] std::expected<model::DnsName, Refusal> question_of(const Target& target, const model::Resource& resource);
 
 /// What must be connected to: the name or address itself, or what the Resource stands for where an alias was asked.
 [[nodiscard]] std::expected<std::variant<model::DnsName, IpAddress>, Refusal> destination_of(

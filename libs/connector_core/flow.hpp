@@ -1,12 +1,13 @@
-// One flow inside a session (a TCP connection, a pair of UDP sockets, the echo requests of one identifier), as the
-// connector sees it, and what it asks of the world.
+// One flow inside a session (a TCP connection, a pair of UDP sockets, the echo requests of one identifier, a question
+// about a name), as the connector sees it, and what it asks of the world.
 //
 //   HeadPending ──head, checks 1-5──▶ Resolving ──addresses, check 6──▶ Connecting ──connected──▶ Open ──▶ (gone)
 //        │                (an address skips it)                              │                      │
+//        │                └─ the answer to a question ─▶ Answered ─▶ (gone) │                      │
 //        └───────────────┴──── a check or the target says no ───────────────┴──▶ Refused ──▶ (gone) │
 //   a reset by the peer, a revocation or the end of the session leads from every stage to (gone) ◀──┘
 //
-// Refused keeps the stream until the peer has finished its side, so that the reply arrives.
+// Refused and Answered keep the stream until the peer has finished its side, so that the reply arrives.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +30,7 @@ namespace postern::connector {
 /// Never reused within a process.
 using FlowId = StrongId<struct FlowTag>;
 
-enum class FlowStage : std::uint8_t { HeadPending, Resolving, Connecting, Open, Refused };
+enum class FlowStage : std::uint8_t { HeadPending, Resolving, Connecting, Open, Refused, Answered };
 
 /// What a UDP or ICMP flow has beyond a TCP one.
 struct DatagramPart {
@@ -55,6 +56,7 @@ struct Flow {
   bool peer_finished = false;    ///< the client's FIN was read
   bool finish_requested = false;
   bool target_ended = false;  ///< the target's FIN was passed on
+  bool is_question = false;   ///< counted as one
   wire::LengthPrefixedReader head{wire::kFlowMessageMax};
   Target target;
   LeasePointer lease;  ///< under which it was let in, for records
@@ -72,6 +74,12 @@ struct Flow {
 struct ResolveName {
   FlowId flow;
   model::DnsName name;
+};
+/// Answer: handle_answer(). The name server's whole message, about just this.
+struct AskNameServer {
+  FlowId flow;
+  model::DnsName name;
+  wire::DnsType type{};
 };
 /// Answer: handle_connected() or handle_connect_failed(). Addresses are checked; race them in this order.
 struct ConnectTcp {
@@ -112,8 +120,8 @@ struct CloseTarget {
 struct AbortTarget {
   FlowId flow;
 };
-using Request = std::variant<ResolveName, ConnectTcp, OpenDatagrams, SendDatagrams, WriteTarget, ResumeTarget,
-                             FinishTarget, CloseTarget, AbortTarget>;
+using Request = std::variant<ResolveName, AskNameServer, ConnectTcp, OpenDatagrams, SendDatagrams, WriteTarget,
+                             ResumeTarget, FinishTarget, CloseTarget, AbortTarget>;
 
 enum class ResolveFailure : std::uint8_t { NameNotFound, LookupFailed };
 

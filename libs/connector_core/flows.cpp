@@ -45,6 +45,7 @@ void Flows::handle_readable(Instant now, SessionId session, StreamId stream) {
     case FlowStage::Open:
       return flow->datagrams ? read_control(now, *flow) : pull(now, *flow);
     case FlowStage::Refused:
+    case FlowStage::Answered:
       return discard(*flow);
     case FlowStage::Resolving:
     case FlowStage::Connecting:
@@ -91,7 +92,8 @@ void Flows::begin(Instant now, Flow& flow, ByteView head) {
   auto grant = authority_.authorise(now, flow.session, flow.target);
   if (!grant) return refuse(now, flow, std::move(grant.error()));
   flow.lease = grant->lease;
-  if (flow.target.protocol != model::Protocol::Tcp) begin_datagrams(now, flow);
+  const bool is_question = flow.target.protocol == model::Protocol::Dns;
+  if (flow.target.protocol != model::Protocol::Tcp && !is_question) begin_datagrams(now, flow);
   const bool memory_is_short = pool_.bytes_in_use() > pool_.bytes_max() / 10 * 9;
   const auto opening = opening_.find(flow.session);
   const bool is_waiting_enough = opening != opening_.end() && opening->second >= limits_.opening_per_session_max;
@@ -100,6 +102,7 @@ void Flows::begin(Instant now, Flow& flow, ByteView head) {
   if (is_full || memory_is_short || !port_.has_budget(flow.session)) {
     return refuse(now, flow, {wire::REFUSAL_RESOURCES, "this connector has no room for another flow"});
   }
+  if (is_question) return ask(now, flow, *grant->resource);
   auto destination = destination_of(flow.target, *grant->resource);
   if (!destination) return refuse(now, flow, std::move(destination.error()));
   set_opening(flow, true);
@@ -111,7 +114,7 @@ void Flows::begin(Instant now, Flow& flow, ByteView head) {
 
 void Flows::handle_resolved(Instant now, FlowId id, std::expected<std::vector<IpAddress>, ResolveFailure> result) {
   Flow* flow = find(id);
-  if (flow == nullptr || flow->stage != FlowStage::Resolving) return;
+  if (flow == nullptr || flow->stage != FlowStage::Resolving || flow->is_question) return;
   if (!result) {
     const bool unknown = result.error() == ResolveFailure::NameNotFound;
     return refuse(
@@ -184,6 +187,7 @@ void Flows::refuse(Instant now, Flow& flow, Refusal refusal) {
   if (!flow.lease) flow.lease = authority_.lease_of(flow.session);
   report(now, flow, FlowReport::Kind::Refused, FlowEnding::Finished, refusal);
   drop_pending(flow);
+  end_question(flow);
   wire::FlowReply message;
   message.mutable_refused()->set_reason(refusal.reason);
   constexpr std::size_t kDetailMax = 512;  // the whole reply is at most 1 KiB
@@ -222,6 +226,7 @@ void Flows::forget(Flow& flow) {
     const auto counted = datagram_flows_.find(flow.session);
     if (--counted->second == 0) datagram_flows_.erase(counted);
   }
+  end_question(flow);
   flows_.erase(SlabHandle{flow.id.value});
 }
 
@@ -232,7 +237,7 @@ void Flows::handle_peer_reset(Instant now, SessionId session, StreamId stream) {
 void Flows::handle_stream_closed(Instant now, SessionId session, StreamId stream) {
   Flow* flow = find(session, stream);
   if (flow == nullptr) return;
-  if (flow->stage == FlowStage::Refused) return forget(*flow);
+  if (flow->stage == FlowStage::Refused || flow->stage == FlowStage::Answered) return forget(*flow);
   if (flow->stage == FlowStage::Open && flow->peer_finished && flow->target_ended) return;  // settle() ends it
   abort(now, *flow, FlowEnding::ResetByPeer);
 }
@@ -253,7 +258,9 @@ ClosedFlows Flows::reauthorise(Instant now, std::optional<SessionId> only) {
   ClosedFlows closed;
   for (const FlowId id : all(only)) {
     Flow* flow = find(id);
-    if (flow == nullptr || flow->stage == FlowStage::HeadPending || flow->stage == FlowStage::Refused) continue;
+    const bool has_target = flow != nullptr && flow->stage != FlowStage::HeadPending &&
+                            flow->stage != FlowStage::Refused && flow->stage != FlowStage::Answered;
+    if (!has_target) continue;
     if (is_still_allowed(now, *flow)) continue;
     closed[flow->session].insert(flow->target.resource);
     abort(now, *flow, FlowEnding::Revoked);
@@ -308,6 +315,7 @@ void Flows::expire(Instant now, Flow& flow) {
       requests_.push_back(AbortTarget{flow.id});
       return refuse(now, flow, {wire::REFUSAL_TIMED_OUT, "the target did not answer"});
     case FlowStage::Refused:
+    case FlowStage::Answered:
       return abort(now, flow, FlowEnding::ResetByPeer);
     case FlowStage::Open:
       return flow.datagrams ? expire_idle(now, flow) : void();

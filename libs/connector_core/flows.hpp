@@ -26,6 +26,7 @@ struct FlowLimits {
   /// Of one session, whose targets have not answered yet; at it new ones are refused with RESOURCES. The kernel looks
   /// ever longer for a local port when thousands wait for the same target, and everybody waits with it.
   std::size_t opening_per_session_max = 1024;
+  std::size_t questions_per_session_max = 128;        ///< without an answer; at it new ones are refused with RESOURCES
   std::size_t datagram_flows_per_session_max = 4096;  ///< UDP and ICMP; at it new ones are refused with RESOURCES
   // Without traffic. The client ends a flow 15 s before (PROTOCOL.md §4.4; RFC 4787 REQ-5).
   Duration udp_idle = std::chrono::seconds(135);
@@ -37,6 +38,7 @@ struct FlowLimits {
 struct FlowCounters {
   std::uint64_t opened = 0;
   std::uint64_t refused = 0;
+  std::uint64_t questions_answered = 0;
   std::uint64_t bad_heads = 0;
   std::uint64_t reports_dropped = 0;
   std::uint64_t bytes_to_targets = 0;
@@ -79,6 +81,8 @@ class Flows {
 
   // --- from the targets --------------------------------------------------------------------------------------------
   void handle_resolved(Instant now, FlowId id, std::expected<std::vector<IpAddress>, ResolveFailure> result);
+  /// A DNS message of at most 65 535 bytes.
+  void handle_answer(Instant now, FlowId id, std::expected<Bytes, ResolveFailure> message);
   void handle_connected(Instant now, FlowId id, const SocketAddress& address, Duration took);
   void handle_connect_failed(Instant now, FlowId id, wire::RefusalReason reason, std::string detail);
   /// How many bytes may be read from the target now; at zero a ResumeTarget follows when it changes.
@@ -120,6 +124,9 @@ class Flows {
   void begin(Instant now, Flow& flow, ByteView head);
   void connect(Instant now, Flow& flow, std::span<const IpAddress> addresses);
   void pull(Instant now, Flow& flow);
+  // flow_questions.cpp
+  void ask(Instant now, Flow& flow, const model::Resource& resource);
+  void end_question(Flow& flow);
   // flow_datagrams.cpp
   void begin_datagrams(Instant now, Flow& flow);
   void open_datagrams(Instant now, Flow& flow);
@@ -154,6 +161,7 @@ class Flows {
   std::unordered_map<session::SessionId, StreamMap> streams_;
   std::unordered_map<session::SessionId, std::size_t> opening_;
   std::unordered_map<session::SessionId, std::size_t> datagram_flows_;
+  std::unordered_map<session::SessionId, std::size_t> questions_;
   TimerWheel timers_;
   std::deque<Request> requests_;
   std::deque<FlowReport> reports_;

@@ -249,8 +249,8 @@ std::string ProtocolRule::text() const {
 }
 
 std::string_view to_string(Protocol protocol) {
-  if (protocol == Protocol::Icmp) return "icmp";
-  return protocol == Protocol::Udp ? "udp" : "tcp";
+  constexpr std::array<std::string_view, 4> kNames = {"tcp", "udp", "icmp", "dns"};
+  return kNames[static_cast<std::size_t>(protocol)];
 }
 
 }  // namespace postern::model

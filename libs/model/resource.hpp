@@ -85,8 +85,9 @@ struct ProtocolRule {
 /// Bypass: a destination inside a wider resource that is reached as if Postern were not there.
 enum class Routing : std::uint8_t { Through, Bypass };
 
-enum class Protocol : std::uint8_t { Tcp, Udp, Icmp };
-/// "tcp", "udp", "icmp".
+/// Dns: questions about a name itself (PROTOCOL.md §4.8); whoever may reach any port of it may ask.
+enum class Protocol : std::uint8_t { Tcp, Udp, Icmp, Dns };
+/// "tcp", "udp", "icmp", "dns".
 [[nodiscard]] std::string_view to_string(Protocol protocol);
 
 struct Resource {
@@ -105,9 +106,10 @@ struct Resource {
 
   [[nodiscard]] bool is_bypass() const { return routing == Routing::Bypass; }
 
-  /// ICMP has no ports.
+  /// ICMP and questions have no ports.
   [[nodiscard]] bool allows(Protocol protocol, std::uint16_t port) const {
     if (protocol == Protocol::Icmp) return allow_icmp;
+    if (protocol == Protocol::Dns) return true;
     return (protocol == Protocol::Udp ? udp : tcp).allows(port);
   }
   auto operator<=>(const Resource&) const = default;

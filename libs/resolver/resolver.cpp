@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "wire/dns_records.hpp"
+
 namespace postern::resolver {
 
 namespace {
@@ -51,8 +53,13 @@ Resolution Resolver::resolve(Instant now, ByteView message, wire::DnsTransport t
     if (const auto address = parse_reverse_name(query->name); address && pool_.network().contains(*address)) {
       return Answer{wire::build_dns_answer(*query, answer_for(*address), transport)};
     }
-    const auto name = model::DnsName::parse(query->name);
-    if (name && names_.has_resource_for(*name)) {
+    auto name = model::DnsName::parse(query->name);
+    const bool is_ours = name && names_.has_resource_for(*name);
+    if (is_ours && wire::is_passed_on(query->type)) {
+      count(ResolverCount::Asked);
+      return AskConnector{std::move(*query), std::move(*name)};
+    }
+    if (is_ours) {
       return Answer{wire::build_dns_answer(*query, answer_for(now, *name, query->type), transport)};
     }
   }

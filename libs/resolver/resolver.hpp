@@ -1,7 +1,8 @@
 // Answers DNS questions for names of Resources; says which others are to be passed on.
 //
-// A and AAAA of a Resource's name get its virtual address; every other type gets NODATA: an HTTPS or SVCB record of the
-// public DNS would lead applications past the virtual address. Questions about the virtual ranges' reverse zones are
+// A and AAAA of a Resource's name get its virtual address. Types that carry addresses too (HTTPS, SVCB), which would
+// lead applications past it, get NODATA, and so does what is no type of records; all others are asked of the connector
+// (PROTOCOL.md §4.8). Questions about the virtual ranges' reverse zones are
 // nobody else's business and end here: PTR gives the name that an address was handed out for.
 #pragma once
 
@@ -30,11 +31,16 @@ struct Answer {
 struct Forward {
   wire::DnsQuery query;
 };
+/// About the name of a Resource: to be asked of its connector.
+struct AskConnector {
+  wire::DnsQuery query;
+  model::DnsName name;
+};
 /// Not even a question: nothing is sent.
 struct Drop {};
-using Resolution = std::variant<Answer, Forward, Drop>;
+using Resolution = std::variant<Answer, Forward, AskConnector, Drop>;
 
-enum class ResolverCount : std::uint8_t { Answered, NoData, Forwarded, Malformed, PoolExhausted, kCount };
+enum class ResolverCount : std::uint8_t { Answered, NoData, Forwarded, Asked, Malformed, PoolExhausted, kCount };
 
 class Resolver {
  public:

@@ -52,11 +52,23 @@ TEST_F(ResolverTest, GivesEachNameOfAPatternItsOwnAddress) {
   EXPECT_NE(a, b);
 }
 
-TEST_F(ResolverTest, AnswersOtherTypesOfResourceNamesWithNoData) {
-  for (const auto type : {DnsType::Https, DnsType::Svcb, DnsType::Txt, DnsType::Mx}) {
+TEST_F(ResolverTest, AnswersTypesThatCarryAddressesAndWhatIsNoTypeWithNoData) {
+  for (const auto type : {DnsType::Https, DnsType::Svcb, DnsType{255}, DnsType{252}, DnsType{38}}) {
     const auto answer = ask("nginx.home.lan", type);
     EXPECT_EQ(answer.header.rcode, 0);
     EXPECT_TRUE(answer.answers.empty());
+  }
+  EXPECT_EQ(pool_.size(), 0U);
+}
+
+TEST_F(ResolverTest, HasTheConnectorAskedForOtherTypesOfResourceNames) {
+  for (const auto type : {DnsType::Txt, DnsType::Mx, DnsType::Srv, DnsType::Soa, DnsType{257}, DnsType{35}}) {
+    const auto result = resolver_.resolve(Instant{}, question("_ldap._tcp.example.org", type), DnsTransport::Udp);
+    EXPECT_TRUE(std::holds_alternative<Forward>(result)) << "of no resource";
+    const auto ours = resolver_.resolve(Instant{}, question("_ldap._tcp.X.dev.lan", type), DnsTransport::Udp);
+    ASSERT_TRUE(std::holds_alternative<AskConnector>(ours));
+    EXPECT_EQ(std::get<AskConnector>(ours).name.text(), "_ldap._tcp.x.dev.lan");
+    EXPECT_EQ(std::get<AskConnector>(ours).query.type, type);
   }
   EXPECT_EQ(pool_.size(), 0U);
 }

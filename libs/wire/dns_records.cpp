@@ -12,6 +12,8 @@ constexpr std::uint16_t kClassInternet = 1;
 constexpr std::uint16_t kPointerToQuestion = 0xc000 | kDnsHeaderSize;
 constexpr std::uint16_t kTruncatedBit = 0x0200;
 constexpr std::size_t kAliasesMax = 16;
+/// Longer than that nobody is told to believe what somebody else's name server says.
+constexpr std::uint32_t kTtlMax = 3600;
 
 /// Where names are inside the data, which servers may compress (RFC 3597 §4).
 struct Layout {
@@ -128,7 +130,9 @@ std::expected<std::vector<DnsPlainRecord>, DnsAnswerError> take_dns_records(Byte
     if ((record.type != type && record.type != DnsType::Cname) || record.record_class != kClassInternet) continue;
     auto data = plain_data(message, record);
     if (!data) return std::unexpected(DnsAnswerError::Malformed);
-    records.push_back({record.name, record.type, record.ttl_s, std::move(*data)});
+    // RFC 2181 §8: with the highest bit it is 0.
+    const std::uint32_t ttl = record.ttl_s > INT32_MAX ? 0 : std::min(record.ttl_s, kTtlMax);
+    records.push_back({record.name, record.type, ttl, std::move(*data)});
   }
   const auto owners = owners_of(records, name);
   std::erase_if(records, [&](const DnsPlainRecord& r) { return std::ranges::find(owners, r.owner) == owners.end(); });

@@ -15,9 +15,10 @@ struct Answer {
     bytes[11] = 0;
     bytes[2] |= 0x80;
   }
-  Answer& add(const Bytes& owner, int type, const Bytes& data, int record_class = 1) {
+  Answer& add(const Bytes& owner, int type, const Bytes& data, int record_class = 1, std::uint32_t ttl = 60) {
     bytes.insert(bytes.end(), owner.begin(), owner.end());
-    for (const int value : {type, record_class, 0, 60, static_cast<int>(data.size())}) {
+    for (const int value : {type, record_class, static_cast<int>(ttl >> 16), static_cast<int>(ttl & 0xFFFF),
+                            static_cast<int>(data.size())}) {
       bytes.push_back(static_cast<std::uint8_t>(value >> 8));
       bytes.push_back(static_cast<std::uint8_t>(value));
     }
@@ -81,6 +82,34 @@ TEST(DnsRecords, AliasesAreFollowedAndNothingElseIsToldOn) {
   EXPECT_EQ((*taken)[0].type, DnsType::Cname);
   EXPECT_EQ((*taken)[1].owner, "real.home.lan");
   EXPECT_EQ((*taken)[1].data, text("mine"));
+}
+
+TEST(DnsRecords, NobodyIsToldToBelieveThemForLong) {
+  const auto taken = take_dns_records(Answer("a.lan", DnsType::Txt)
+                                          .add(kQuestion, 16, text("long"), 1, 0x7FFF'FFFF)
+                                          .add(kQuestion, 16, text("negative"), 1, 0x8000'0000)
+                                          .bytes,
+                                      "a.lan", DnsType::Txt);
+  ASSERT_TRUE(taken);
+  ASSERT_EQ(taken->size(), 2U);
+  EXPECT_EQ((*taken)[0].ttl_s, 3600U);
+  EXPECT_EQ((*taken)[1].ttl_s, 0U);
+}
+
+TEST(DnsRecords, NamesThatPointAtEachOtherAreRefusedAndManyThatAreWrittenOutAreBounded) {
+  const std::size_t at = Answer("a.lan", DnsType::Mx).bytes.size();
+  const Bytes loop = {0xc0, static_cast<std::uint8_t>(at + 12 + 2)};  // to itself: behind owner, fields and preference
+  EXPECT_FALSE(take_dns_records(Answer("a.lan", DnsType::Mx).add(kQuestion, 15, joined({{0, 1}, loop})).bytes, "a.lan",
+                                DnsType::Mx));
+  const std::string label(61, 'x');
+  const std::string longest = label + "." + label + "." + label + "." + std::string(60, 'y');
+  Answer many(longest, DnsType::Soa);
+  for (int i = 0; i < 255; ++i) many.add(kQuestion, 6, joined({kQuestion, kQuestion, Bytes(20)}));
+  const auto taken = take_dns_records(many.bytes, longest, DnsType::Soa);
+  ASSERT_TRUE(taken);
+  const Bytes answer = build_dns_records(query(longest, DnsType::Soa), *taken, DnsTransport::Tcp);
+  EXPECT_LE(answer.size(), 65'535U);
+  EXPECT_EQ(parse_dns_message(answer)->header.rcode, 2) << "more than a message holds";
 }
 
 TEST(DnsRecords, AliasesInACircleEnd) {

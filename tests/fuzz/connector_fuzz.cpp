@@ -10,6 +10,7 @@
 #include "connector_core/core_test_util.hpp"
 #include "fuzz.hpp"
 #include "gtest_checks.hpp"
+#include "wire/dns_records.hpp"
 
 namespace {
 
@@ -254,6 +255,15 @@ class World {
       bench_.core.flows().handle_resolved(bench_.now, wanted.flow, std::unexpected(ResolveFailure::NameNotFound));
     } else {
       bench_.core.flows().handle_resolved(bench_.now, wanted.flow, found);
+    }
+  }
+  void handle(const AskNameServer& wanted) {
+    targets_[wanted.flow];
+    FUZZ_CHECK(wire::is_passed_on(wanted.type));
+    if (wanted.name.text().starts_with("nas")) {
+      bench_.core.flows().handle_answer(bench_.now, wanted.flow, std::unexpected(ResolveFailure::LookupFailed));
+    } else {
+      bench_.core.flows().handle_answer(bench_.now, wanted.flow, Bytes(wanted.name.text().size()));
     }
   }
   void handle(const ConnectTcp& wanted) {

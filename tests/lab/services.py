@@ -51,13 +51,41 @@ def start_dns(lab: Lab) -> None:
     """A public resolver on the internet, and the two home routers' own, which forward to it what they do not know."""
     serve_public_dns(lab)
     _start_dnsmasq(lab, "laptop-nat", "192.168.77.1,2001:db8:77::1", [f"--server={INTERNET}"])
+    start_home_dns(lab)
+    _await_command(lab.host("laptop"), "getent", "ahostsv4", SERVER_NAME, service="dns-laptop-nat")
+    _await_command(lab.host("connector"), "getent", "ahostsv4", "nginx.home.lan", service="dns-home-nat")
+
+
+RECORDS = "records.lan"
+"""A zone of the home network with records of many types."""
+LONG_TEXT = "".join(f"{number:04}" for number in range(750))
+"""3 KB: no DNS message over UDP has room for it."""
+
+
+def start_home_dns(lab: Lab) -> None:
+    """The home router's."""
     records = [(f"{name}.home.lan", address) for name, address in (("nginx", NGINX), ("ssh", SSH), ("db", DB))]
     records += [(TARGET_NAME, NGINX), (IPV6_NAME, NGINX6), (BOTH_NAME, NGINX), (BOTH_NAME, NGINX6)]
     zone = [f"--host-record={name},{address}" for name, address in records]
     zone += [f"--address=/{POOL_NAME}/{NGINX}"]
-    _start_dnsmasq(lab, "home-nat", "192.168.1.1", [f"--server={INTERNET}", "--local=/home.lan/", *zone])
-    _await_command(lab.host("laptop"), "getent", "ahostsv4", SERVER_NAME, service="dns-laptop-nat")
-    _await_command(lab.host("connector"), "getent", "ahostsv4", "nginx.home.lan", service="dns-home-nat")
+    pieces = (LONG_TEXT[at : at + 250] for at in range(0, len(LONG_TEXT), 250))
+    zone += [
+        f"--mx-host=mail.{RECORDS},smtp.{RECORDS},10",
+        f"--mx-host=mail.{RECORDS},nginx.home.lan,20",
+        f"--txt-record=mail.{RECORDS},v=spf1 -all",
+        f"--caa-record=mail.{RECORDS},0,issue,ca.example",
+        f"--naptr-record=mail.{RECORDS},10,20,s,SIP+D2U,,_sip._udp.{RECORDS}",
+        f"--srv-host=_ldap._tcp.{RECORDS},directory.{RECORDS},389,5,7",
+        f"--ptr-record=service.{RECORDS},one.{RECORDS}",
+        f"--host-record=real.{RECORDS},{NGINX}",
+        f"--cname=www.{RECORDS},real.{RECORDS}",
+        f"--dns-rr=mail.{RECORDS},65,000100000400040a000001",
+        f"--txt-record=long.{RECORDS},{','.join(pieces)}",
+        "--txt-record=secret.other.lan,for those who may",
+        "--txt-record=nginx.home.lan,web",
+    ]
+    local = ["--local=/home.lan/", f"--local=/{RECORDS}/", "--local=/other.lan/"]
+    _start_dnsmasq(lab, "home-nat", "192.168.1.1", [f"--server={INTERNET}", *local, *zone])
 
 
 def serve_public_dns(lab: Lab, server: tuple[str, ...] = (SERVER, SERVER6)) -> None:

@@ -21,6 +21,7 @@ constexpr std::size_t kAddressesMax = 32;
 constexpr Duration kTtlMax = std::chrono::seconds(30);
 constexpr int kTimeoutMs = 1000;
 constexpr int kTries = 3;
+constexpr int kClassInternet = 1;
 
 /// c-ares wants one initialisation per process, before any channel.
 void initialise_library() {
@@ -63,6 +64,7 @@ class Resolver::Impl final : public TurnParticipant {
   }
   ~Impl() override {
     loop_.remove_participant(*this);
+    record_questions_.clear();
     questions_.clear();  // so that the cancelled answers find nobody
     close_channel();
   }
@@ -75,10 +77,19 @@ class Resolver::Impl final : public TurnParticipant {
     if (held != cache_.end() && held->second.until > loop_.now()) return handler(held->second.addresses);
     const auto asked = questions_.find(name);
     if (asked != questions_.end()) return asked->second.push_back(std::move(handler));
-    if (questions_.size() >= kQuestionsMax) return handler(std::unexpected(DnsFailure::Failed));
-    if (questions_.empty()) refresh_channel();
+    if (under_way() >= kQuestionsMax) return handler(std::unexpected(DnsFailure::Failed));
+    if (under_way() == 0) refresh_channel();
     questions_[name].push_back(std::move(handler));
     ask(name);
+  }
+
+  void query(const std::string& name, std::uint16_t type, RecordHandler handler) {
+    if (under_way() >= kQuestionsMax) return handler(std::unexpected(DnsFailure::Failed));
+    if (under_way() == 0) refresh_channel();
+    const std::uint64_t number = ++record_numbers_;
+    record_questions_.emplace(number, std::move(handler));
+    ares_query(channel_, name.c_str(), kClassInternet, type, &Impl::handle_records, new RecordQuestion{this, number});
+    plan();
   }
 
   void end_turn(Instant now) override {
@@ -97,6 +108,12 @@ class Resolver::Impl final : public TurnParticipant {
     Impl* resolver;
     std::string name;
   };
+  struct RecordQuestion {
+    Impl* resolver;
+    std::uint64_t number;
+  };
+
+  [[nodiscard]] std::size_t under_way() const { return questions_.size() + record_questions_.size(); }
 
   void open_channel() {
     ares_options options{};
@@ -143,6 +160,24 @@ class Resolver::Impl final : public TurnParticipant {
     const std::unique_ptr<Question> question(static_cast<Question*>(argument));
     question->resolver->finish(question->name, status, result);
     if (result != nullptr) ares_freeaddrinfo(result);
+  }
+
+  static void handle_records(void* argument, int /*status*/, int /*timeouts*/, unsigned char* message, int size) {
+    const std::unique_ptr<RecordQuestion> question(static_cast<RecordQuestion*>(argument));
+    question->resolver->finish(question->number, {message, size > 0 ? static_cast<std::size_t>(size) : 0});
+  }
+
+  /// Empty where no server has answered.
+  void finish(std::uint64_t number, ByteView message) {
+    const auto asked = record_questions_.extract(number);
+    if (asked.empty()) return;
+    answering_ = true;
+    if (message.empty()) {
+      asked.mapped()(std::unexpected(DnsFailure::Failed));
+    } else {
+      asked.mapped()(to_bytes(message));
+    }
+    answering_ = false;
   }
 
   void finish(const std::string& name, int status, const ares_addrinfo* result) {
@@ -205,7 +240,7 @@ class Resolver::Impl final : public TurnParticipant {
   void plan() {
     deadline_.reset();
     timeval wait{};
-    if (questions_.empty() || ares_timeout(channel_, nullptr, &wait) == nullptr) return;
+    if (under_way() == 0 || ares_timeout(channel_, nullptr, &wait) == nullptr) return;
     deadline_ = loop_.now() + std::chrono::seconds(wait.tv_sec) + std::chrono::microseconds(wait.tv_usec) +
                 std::chrono::milliseconds(1);
   }
@@ -216,6 +251,8 @@ class Resolver::Impl final : public TurnParticipant {
   FileStamp stamp_;
   std::unordered_map<int, std::uint32_t> watched_;
   std::unordered_map<std::string, std::vector<Handler>> questions_;
+  std::unordered_map<std::uint64_t, RecordHandler> record_questions_;
+  std::uint64_t record_numbers_ = 0;
   std::unordered_map<std::string, Answer> cache_;
   std::optional<Instant> deadline_;
   bool answering_ = false;
@@ -225,6 +262,9 @@ Resolver::Resolver(EventLoop& loop, ResolverConfig config) : impl_(std::make_uni
 Resolver::~Resolver() = default;
 void Resolver::resolve(const std::string& name, Handler handler) {
   impl_->resolve(name, std::move(handler));
+}
+void Resolver::query(const std::string& name, std::uint16_t type, RecordHandler handler) {
+  impl_->query(name, type, std::move(handler));
 }
 
 }  // namespace postern::runtime

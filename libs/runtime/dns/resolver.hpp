@@ -3,6 +3,9 @@
 //
 // Answers are kept for their TTL, at most 30 s and 1024 names; the same name asked twice at once is one question. A
 // changed /etc/resolv.conf is taken over as soon as no question is under way.
+//
+// Records of other types are asked for by their name as it stands, and the server's message is given as it came (over
+// TCP where it is too large for UDP); nothing of it is kept.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "base/bytes.hpp"
 #include "base/ip.hpp"
 #include "runtime/loop/event_loop.hpp"
 
@@ -29,7 +33,7 @@ struct ResolverConfig {
 
 class Resolver {
  public:
-  static constexpr std::size_t kQuestionsMax = 1024;  ///< names under way; at the bound a question fails at once
+  static constexpr std::size_t kQuestionsMax = 1024;  ///< under way; at the bound a question fails at once
 
   using Handler = std::function<void(std::expected<std::vector<IpAddress>, DnsFailure>)>;
 
@@ -39,6 +43,11 @@ class Resolver {
 
   /// Text of an address gives that address. `handler` may be called before this returns.
   void resolve(const std::string& name, Handler handler);
+
+  using RecordHandler = std::function<void(std::expected<Bytes, DnsFailure>)>;
+  /// The answer of the first server that has one, also when it says that there is no such name or record. `type`: RFC
+  /// 1035 §3.2.2.
+  void query(const std::string& name, std::uint16_t type, RecordHandler handler);
 
  private:
   class Impl;

@@ -36,6 +36,7 @@ class NameServer {
   [[nodiscard]] std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
 
   std::map<std::string, std::vector<IpAddress>> names;
+  std::map<std::string, std::string> texts;
   std::uint32_t ttl = 60;
   int questions = 0;
 
@@ -57,7 +58,7 @@ class NameServer {
     const std::uint16_t type = load_u16(&query[at + 1]);
     if (name == "silent.test") return;
     Bytes reply(query.begin(), query.begin() + static_cast<std::ptrdiff_t>(at + 5));
-    store_u16(reply.data() + 2, names.contains(name) ? 0x8180 : 0x8183);
+    store_u16(reply.data() + 2, names.contains(name) || texts.contains(name) ? 0x8180 : 0x8183);
     store_u16(reply.data() + 10, 0);
     std::uint16_t count = 0;
     for (const IpAddress& address : names[name]) {
@@ -69,6 +70,15 @@ class NameServer {
       store_u16(record.data() + 10, static_cast<std::uint16_t>(address.bytes().size()));
       reply.insert(reply.end(), record.begin(), record.end());
       reply.insert(reply.end(), address.bytes().begin(), address.bytes().end());
+      ++count;
+    }
+    if (type == 16 && texts.contains(name)) {
+      const std::string& text = texts[name];
+      const auto length = static_cast<std::uint8_t>(text.size());
+      const std::array<std::uint8_t, 13> record{
+          0xc0, 0x0c, 0, 16, 0, 1, 0, 0, 0, 9, 0, static_cast<std::uint8_t>(length + 1), length};
+      reply.insert(reply.end(), record.begin(), record.end());
+      reply.insert(reply.end(), text.begin(), text.end());
       ++count;
     }
     store_u16(reply.data() + 6, count);
@@ -144,6 +154,41 @@ TEST_F(ResolverTest, AtItsBoundAQuestionFailsAtOnce) {
                       [&](const Result& result) { failed += !result && result.error() == DnsFailure::Failed ? 1 : 0; });
   }
   EXPECT_EQ(5, failed);
+}
+
+TEST_F(ResolverTest, GivesAServersMessageAboutOtherRecordsAsItCame) {
+  server_.texts["web.test"] = "hello";
+  const auto ask_text = [&](const std::string& name) {
+    std::optional<std::expected<Bytes, DnsFailure>> result;
+    resolver_.query(name, 16, [&](auto message) { result = std::move(message); });
+    const Instant end = monotonic_now() + seconds(20);
+    while (!result && monotonic_now() < end) loop_.run_turn(milliseconds(100));
+    return result.value_or(Bytes());
+  };
+  const auto text = ask_text("web.test");
+  ASSERT_TRUE(text);
+  EXPECT_TRUE(as_text(*text).ends_with(std::string(1, 5) + "hello"));
+  const auto unknown = ask_text("nobody.test");
+  ASSERT_TRUE(unknown);
+  EXPECT_EQ(3, unknown->at(3) & 0x0F) << "NXDOMAIN is an answer";
+  const auto silent = ask_text("silent.test");
+  ASSERT_FALSE(silent);
+  EXPECT_EQ(DnsFailure::Failed, silent.error());
+}
+
+TEST_F(ResolverTest, QuestionsForRecordsCountTowardsTheSameBoundAndEndWithTheResolver) {
+  int answers = 0;
+  {
+    Resolver other(loop_, {{server_.address()}});
+    for (std::size_t i = 0; i < Resolver::kQuestionsMax + 5; ++i) {
+      other.query("silent.test", 16, [&](const auto& message) {
+        EXPECT_FALSE(message);
+        ++answers;
+      });
+    }
+    EXPECT_EQ(5, answers) << "those beyond the bound";
+  }
+  EXPECT_EQ(5, answers);
 }
 
 TEST_F(ResolverTest, HandlersAreNotCalledAfterTheResolverIsGone) {

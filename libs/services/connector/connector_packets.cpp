@@ -112,6 +112,7 @@ void ConnectorService::pump(Instant now) {
 void ConnectorService::handle_request(Instant now, const Request& request) {
   std::visit(Overloaded{
                  [&](const ResolveName& r) { resolve(r); },
+                 [&](const AskNameServer& r) { resolve(r); },
                  [&](const ConnectTcp& r) { targets_.connect(now, r); },
                  [&](const OpenDatagrams& r) { datagrams_.open(now, r); },
                  [&](const SendDatagrams& r) { datagrams_.send(r); },
@@ -135,6 +136,14 @@ void ConnectorService::resolve(const ResolveName& request) {
     core_.flows().handle_resolved(
         loop_.now(), flow, std::unexpected(unknown ? ResolveFailure::NameNotFound : ResolveFailure::LookupFailed));
   });
+}
+
+void ConnectorService::resolve(const AskNameServer& request) {
+  resolver_.query(request.name.text(), static_cast<std::uint16_t>(request.type),
+                  [this, flow = request.flow](auto message) {
+                    if (message) return core_.flows().handle_answer(loop_.now(), flow, std::move(*message));
+                    core_.flows().handle_answer(loop_.now(), flow, std::unexpected(ResolveFailure::LookupFailed));
+                  });
 }
 
 void ConnectorService::look_at_host(Instant now) {

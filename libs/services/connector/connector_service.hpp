@@ -77,6 +77,7 @@ class ConnectorService final : private runtime::TurnParticipant {
   void look_at_host(Instant now);
   void handle_mapping_changed();
   void resolve(const ResolveName& request);
+  void resolve(const AskNameServer& request);
 
   // The control channel (connector_control.cpp)
   void start_control();
