@@ -138,7 +138,7 @@ void Client::handle_client_update(Instant now, const wire::ClientUpdate& update)
   if (changes->resources_changed) outputs_.push_back(RoutesChanged{});
   if (!plane_) return;
   plane_->flows.handle_changes(now, *changes);
-  plane_->datagrams.handle_changes(*changes);
+  plane_->datagrams.handle_changes(now, *changes);
   plane_->questions.handle_changes(*changes);
   plane_->peers.handle_changes(now, *changes, is_unsettled(now));
   if (!changes->changed_instances.empty()) plane_->retry_held(now);

@@ -142,7 +142,7 @@ class Client {
   /// A payload of a program that talks UDP through us without the TUN (SOCKS5); settle() afterwards. `program` is not
   /// 0.
   void handle_local_datagram(Instant now, std::uint64_t program, const Destination& to, Slice payload);
-  void end_program(std::uint64_t program);
+  void end_program(Instant now, std::uint64_t program);
   [[nodiscard]] std::optional<LocalDatagrams> poll_local_datagrams();
 
   /// Questions for other name servers and their answers; settle() afterwards.
@@ -173,7 +173,7 @@ class Client {
   [[nodiscard]] std::vector<IpAddress> relay_addresses() const;
   [[nodiscard]] ClientState state(Instant now) const;
   [[nodiscard]] ClientStatus status(Instant now) const;
-  /// Living flows, at most `living_max`, and those that ended last.
+  /// Living flows, at most `living_max`, the newest first, and those that ended last.
   [[nodiscard]] FlowList flows(Instant now, std::size_t living_max) const;
   /// What the TUN should be given, and what never (runtime's part: plan_routes, then the kernel).
   [[nodiscard]] RouteRequest route_request(const HostFacts& host) const;

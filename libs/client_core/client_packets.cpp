@@ -79,8 +79,8 @@ void Client::handle_local_datagram(Instant now, std::uint64_t program, const Des
   plane_->datagrams.handle_packets(now, wall(now), std::move(packets));
 }
 
-void Client::end_program(std::uint64_t program) {
-  if (plane_) plane_->datagrams.end_program(program);
+void Client::end_program(Instant now, std::uint64_t program) {
+  if (plane_) plane_->datagrams.end_program(now, program);
 }
 
 std::optional<LocalDatagrams> Client::poll_local_datagrams() {

@@ -183,16 +183,18 @@ FlowList Client::flows(Instant now, std::size_t living_max) const {
   if (!plane_) return list;
   list.flows = plane_->flows.list(now, living_max);
   list.living = plane_->flows.size() + plane_->datagrams.size();
+  std::ranges::move(plane_->datagrams.list(now, living_max), std::back_inserter(list.flows));
+  const auto order = [](const FlowInfo& flow) {
+    return std::pair(flow.ended_ago.has_value(), flow.ended_ago.value_or(flow.age));
+  };
+  std::ranges::stable_sort(list.flows, {}, order);
   const auto ended = std::ranges::find_if(list.flows, [](const FlowInfo& flow) { return flow.ended_ago.has_value(); });
-  std::vector<FlowInfo> living = plane_->datagrams.list(now, living_max);
-  living.insert(living.end(), std::move_iterator(list.flows.begin()), std::move_iterator(ended));
-  std::ranges::stable_sort(living, {}, &FlowInfo::age);
-  living.resize(std::min(living.size(), living_max));
-  list.flows.erase(list.flows.begin(), ended);
-  list.flows.insert(list.flows.begin(), std::move_iterator(living.begin()), std::move_iterator(living.end()));
+  const auto living = static_cast<std::size_t>(ended - list.flows.begin());
+  if (living > living_max) list.flows.erase(list.flows.begin() + static_cast<std::ptrdiff_t>(living_max), ended);
   for (FlowInfo& flow : list.flows) {
     const model::Resource* resource = directory_.table().find(flow.resource);
     if (resource != nullptr) flow.resource_name = resource->name;
+    flow.user = account_;
   }
   return list;
 }

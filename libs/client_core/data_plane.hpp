@@ -37,7 +37,7 @@ struct Client::DataPlane {
   }
   void end_flows(Instant now) {
     flows.abort_all(now);
-    datagrams.end_all();
+    datagrams.end_all(now);
     questions.end_all();
     peers.close_all(now);
   }

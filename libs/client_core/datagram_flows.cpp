@@ -45,7 +45,7 @@ void DatagramFlows::handle_packets(Instant now, WallTime wall, DatagramsOut pack
   }
   Flow* flow = *started;
   flow->active = now;
-  flow->bytes_up += packets.payload.size();
+  flow->meter.handle_sent(packets.payload.size());
   flow->last_size = size;
   flow->last_sequence = sequence_of(packets);
   flows_.splice(flows_.end(), flows_, by_key_.at(flow->key));
@@ -66,20 +66,17 @@ std::expected<DatagramFlows::Flow*, FlowRefusal> DatagramFlows::start(Instant no
                                                                       const DatagramTuple& tuple) {
   auto target = find_target(now, wall, parts_.directory, parts_.addresses, tuple.destination, tuple.protocol);
   if (!target) return std::unexpected(target.error());
-  if (flows_.size() >= config_.flows_max) make_room();
+  if (flows_.size() >= config_.flows_max) reset(now, flows_.front());
   Flow& flow = flows_.emplace_back();
   flow.key = next_key_++;
   flow.tuple = tuple;
   flow.target = std::move(*target);
-  flow.since = flow.active = now;
+  flow.active = now;
+  flow.meter.handle_started(now);
   flow.timer = timers_.arm(now + waiting_.peer_deadline, flow.key);
   by_key_[flow.key] = std::prev(flows_.end());
   by_tuple_[tuple] = flow.key;
   return &flow;
-}
-
-void DatagramFlows::make_room() {
-  end(flows_.front(), kResetByApplication);
 }
 
 void DatagramFlows::keep(Flow& flow, const DatagramsOut& packets) {
@@ -123,14 +120,14 @@ void DatagramFlows::obey(Instant now, Flow& flow, Order order) {
     case Order::Open:
       return open(now, flow);
     case Order::Refuse:
-      return refuse(flow, placement_.what_is_missing());
+      return refuse(now, flow, placement_.what_is_missing());
     case Order::Move:
       placement_.leave(flow);
       return place(now, flow);
     case Order::End:
-      return end(flow, kResetByApplication);
+      return reset(now, flow);
     case Order::Revoke:
-      return end(flow, kResetRevoked);
+      return reset(now, flow, kResetRevoked);
   }
 }
 
@@ -143,21 +140,22 @@ void DatagramFlows::retry_held(Instant now) {
 }
 
 void DatagramFlows::open(Instant now, Flow& flow) {
-  if (!placement_.open(now, flow)) return refuse(flow, FlowRefusal::TooManyFlows);
+  if (!placement_.open(now, flow)) return refuse(now, flow, FlowRefusal::TooManyFlows);
   for (std::size_t i = 0; i < flow.backlog.size(); ++i) {
     send(now, flow, flow.backlog.at(i), std::max<std::size_t>(flow.backlog.at(i).size(), 1));
   }
   timers_.cancel(flow.timer);
-  flow.timer = timers_.arm(flow.since + waiting_.open_deadline, flow.key);
+  flow.timer = timers_.arm(flow.meter.started() + waiting_.open_deadline, flow.key);
 }
 
-void DatagramFlows::refuse(Flow& flow, FlowRefusal reason, std::optional<tcp::Refusal> answer) {
+void DatagramFlows::refuse(Instant now, Flow& flow, FlowRefusal reason, std::optional<tcp::Refusal> answer) {
   ++refusals_[static_cast<std::size_t>(reason)];
   tell(flow.tuple, flow.last_size, flow.last_sequence, answer.value_or(answer_for(reason)));
-  end(flow, kResetByApplication);
+  end(now, flow, kResetByApplication, to_string(reason));
 }
 
-void DatagramFlows::end(Flow& flow, std::optional<std::uint64_t> reset_code) {
+void DatagramFlows::end(Instant now, Flow& flow, std::optional<std::uint64_t> reset_code, std::string_view how) {
+  ended_.remember(now, describe_flow(now, flow, flow.meter, parts_.peers, parts_.sessions), how);
   if (flow.stage != Stage::Waiting && reset_code) {
     parts_.sessions.reset(flow.session, flow.stream, *reset_code);
   } else if (flow.stage != Stage::Waiting) {
@@ -170,8 +168,8 @@ void DatagramFlows::end(Flow& flow, std::optional<std::uint64_t> reset_code) {
   flows_.erase(place.mapped());
 }
 
-void DatagramFlows::end_all() {
-  for (const FlowKey id : select([](const Flow&) { return true; })) end(*find(id), kResetByApplication);
+void DatagramFlows::end_all(Instant now) {
+  for (const FlowKey id : select([](const Flow&) { return true; })) reset(now, *find(id));
 }
 
 // --- from the session ----------------------------------------------------------------------------------------------
@@ -188,7 +186,7 @@ void DatagramFlows::handle_event(Instant now, const session::Event& event) {
   } else if (std::holds_alternative<session::StreamReset>(event) ||
              std::holds_alternative<session::StreamStopped>(event) ||
              std::holds_alternative<session::StreamClosed>(event)) {
-    end(*flow, kResetByApplication);
+    reset(now, *flow);
   }
 }
 
@@ -203,12 +201,12 @@ void DatagramFlows::read_control(Instant now, Flow& flow) {
       bytes = bytes.subspan(taken.value_or(bytes.size()));
       if (taken && !flow.reply.has_message()) continue;
       const auto reply = taken ? parse_datagram_reply(flow.reply.message()) : std::nullopt;
-      if (!reply) return end(flow, kResetByApplication);
+      if (!reply) return reset(now, flow);
       flow.reply.next();
       if (!handle_reply(now, flow, *reply)) return;
     }
   }
-  if (parts_.sessions.at_end(session, stream)) end(flow);
+  if (parts_.sessions.at_end(session, stream)) finish(now, flow);
 }
 
 bool DatagramFlows::handle_reply(Instant now, Flow& flow, const DatagramReply& reply) {
@@ -222,13 +220,12 @@ bool DatagramFlows::handle_reply(Instant now, Flow& flow, const DatagramReply& r
     return false;
   }
   if (!verdict.opened) {
-    refuse(flow, verdict.refusal, verdict.answer);
+    refuse(now, flow, verdict.refusal, verdict.answer);
     return false;
   }
   if (flow.stage == Stage::Open) return true;
   flow.stage = Stage::Open;
-  flow.connected = verdict.connected;
-  flow.connect_time = verdict.connect_time;
+  flow.meter.handle_opened(now, verdict.connected, verdict.connect_time);
   flow.backlog.clear();
   flow.tried = {};
   ++opened_;
@@ -246,7 +243,8 @@ void DatagramFlows::read_datagrams(Instant now, session::SessionId session) {
       continue;
     }
     flow->active = now;
-    flow->bytes_down += train->bytes.size();
+    flow->meter.handle_received(now, train->bytes.size(), false);
+    flow->meter.handle_taken(now, train->bytes.size());  // nobody waits for a datagram
     flows_.splice(flows_.end(), flows_, by_key_.at(flow->key));
     if (flow->tuple.program == 0) {
       incoming_.push_back({flow->tuple, std::move(train->bytes), train->stride});
@@ -263,8 +261,8 @@ std::optional<LocalDatagrams> DatagramFlows::poll_local() {
   return datagrams;
 }
 
-void DatagramFlows::end_program(std::uint64_t program) {
-  for (const FlowKey id : select([&](const Flow& f) { return f.tuple.program == program; })) end(*find(id));
+void DatagramFlows::end_program(Instant now, std::uint64_t program) {
+  for (const FlowKey id : select([&](const Flow& f) { return f.tuple.program == program; })) finish(now, *find(id));
 }
 
 // --- peers, revocation, time ---------------------------------------------------------------------------------------
@@ -277,10 +275,10 @@ void DatagramFlows::handle_event(Instant now, const PeerEvent& event) {
   }
 }
 
-void DatagramFlows::handle_changes(const DirectoryChanges& changes) {
+void DatagramFlows::handle_changes(Instant now, const DirectoryChanges& changes) {
   if (!changes.may_end_flows()) return;
-  for (const FlowKey id : select([&](const Flow& f) { return is_ended_by(changes, parts_.directory, f.target); })) {
-    end(*find(id), kResetRevoked);
+  for (const FlowKey key : select([&](const Flow& f) { return is_ended_by(changes, parts_.directory, f.target); })) {
+    reset(now, *find(key), kResetRevoked);
   }
 }
 
@@ -298,9 +296,9 @@ void DatagramFlows::handle_timeout(Instant now) {
 
 void DatagramFlows::expire(Instant now, Flow& flow) {
   if (flow.stage != Stage::Open)
-    return refuse(flow, placement_.is_held(flow) ? placement_.what_is_missing() : FlowRefusal::TimedOut);
+    return refuse(now, flow, placement_.is_held(flow) ? placement_.what_is_missing() : FlowRefusal::TimedOut);
   const Duration idle = now - flow.active;
-  if (idle >= idle_time(flow)) return end(flow);
+  if (idle >= idle_time(flow)) return finish(now, flow);
   flow.timer = timers_.arm(flow.active + idle_time(flow), flow.key);
 }
 

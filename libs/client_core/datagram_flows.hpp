@@ -32,6 +32,7 @@ struct DatagramFlowsConfig {
   Duration udp_idle = std::chrono::minutes(2);
   Duration dns_idle = std::chrono::seconds(30);
   Duration icmp_idle = std::chrono::seconds(30);
+  std::size_t ended_max = 64;    ///< that are remembered: a resolver makes hundreds a minute
   std::uint16_t mtu = 1500;      ///< of the TUN
   bool joins_datagrams = false;  ///< the TUN takes trains (USO)
 };
@@ -92,31 +93,32 @@ class DatagramFlows {
       : config_(config),
         waiting_(waiting),
         parts_(parts),
-        placement_(waiting.held_interval, parts.peers, parts.sessions, parts.pool) {}
+        placement_(waiting.held_interval, parts.peers, parts.sessions, parts.pool),
+        ended_(config.ended_max) {}
 
   void handle_packets(Instant now, WallTime wall, DatagramsOut packets);
   /// Of any session; what is not ours is left alone.
   void handle_event(Instant now, const session::Event& event);
   void handle_event(Instant now, const PeerEvent& event);
-  void handle_changes(const DirectoryChanges& changes);
+  void handle_changes(Instant now, const DirectoryChanges& changes);
   void set_unsettled(Instant now, bool unsettled);
   void retry_held(Instant now);
   [[nodiscard]] std::size_t held() const { return placement_.held(); }
   void handle_timeout(Instant now);
   [[nodiscard]] std::optional<Instant> next_timeout() const;
-  void end_all();
+  void end_all(Instant now);
 
   /// The next packet for the TUN; false when there is none.
   [[nodiscard]] bool poll_packet(tcp::Packet& packet);
   [[nodiscard]] std::optional<LocalDatagrams> poll_local();
   /// The program is gone.
-  void end_program(std::uint64_t program);
+  void end_program(Instant now, std::uint64_t program);
   /// The next ICMP error for the TUN, a whole packet.
   [[nodiscard]] std::optional<Bytes> poll_error();
 
   [[nodiscard]] std::size_t size() const { return flows_.size(); }
-  /// Those that were active last, at most `max`. Ended ones are not remembered: a resolver makes hundreds a minute.
-  [[nodiscard]] std::vector<FlowInfo> list(Instant now, std::size_t max) const;
+  /// Living ones that were active last, at most `living_max`, and then those that ended last.
+  [[nodiscard]] std::vector<FlowInfo> list(Instant now, std::size_t living_max) const;
   [[nodiscard]] std::size_t opened() const { return opened_; }
   [[nodiscard]] std::uint64_t dropped() const { return dropped_; }
   [[nodiscard]] const std::array<std::uint64_t, static_cast<std::size_t>(FlowRefusal::kCount)>& refusals() const {
@@ -131,28 +133,24 @@ class DatagramFlows {
   struct Flow : PlacedFlow {
     DatagramTuple tuple;
     session::DatagramBacklog backlog;  ///< until it is open
-    Instant since;
     Instant active;
-    IpAddress connected;
-    Duration connect_time{};
-    std::uint64_t bytes_up = 0;
-    std::uint64_t bytes_down = 0;
+    FlowMeter meter;
     std::size_t last_size = 0;        ///< of the payload sent last, for errors about it
     std::uint16_t last_sequence = 0;  ///< the same, of an echo
     TimerId timer;
   };
   using List = std::list<Flow>;
 
-  [[nodiscard]] FlowInfo describe(Instant now, const Flow& flow) const;
   [[nodiscard]] Flow* find(FlowKey key);
   [[nodiscard]] std::expected<Flow*, FlowRefusal> start(Instant now, WallTime wall, const DatagramTuple& tuple);
   void place(Instant now, Flow& flow) { obey(now, flow, placement_.place(now, flow)); }
   void obey(Instant now, Flow& flow, Order order);
   void open(Instant now, Flow& flow);
-  void refuse(Flow& flow, FlowRefusal reason, std::optional<tcp::Refusal> answer = {});
-  /// Gives up the stream and forgets the flow.
-  void end(Flow& flow, std::optional<std::uint64_t> reset_code = {});
-  void make_room();
+  void refuse(Instant now, Flow& flow, FlowRefusal reason, std::optional<tcp::Refusal> answer = {});
+  /// Gives up the stream and forgets the flow, but for what people are told of it.
+  void end(Instant now, Flow& flow, std::optional<std::uint64_t> reset_code, std::string_view how);
+  void finish(Instant now, Flow& flow) { end(now, flow, {}, "closed"); }
+  void reset(Instant now, Flow& flow, std::uint64_t code = kResetByApplication) { end(now, flow, code, "reset"); }
   void expire(Instant now, Flow& flow);
   [[nodiscard]] Duration idle_time(const Flow& flow) const;
 
@@ -178,6 +176,7 @@ class DatagramFlows {
   std::unordered_map<FlowKey, List::iterator> by_key_;
   std::unordered_map<DatagramTuple, FlowKey, DatagramTupleHash> by_tuple_;
   TimerWheel timers_;
+  EndedFlows ended_;
   FlowKey next_key_ = 1;
 
   struct Incoming {

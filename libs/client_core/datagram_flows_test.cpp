@@ -95,6 +95,31 @@ TEST_F(DatagramFlowsTest, LivingFlowsAreListedWithWhatTheyDid) {
   EXPECT_EQ(world.client->flows(world.now, 1).flows.size(), 1U);
 }
 
+TEST_F(DatagramFlowsTest, FlowsThatEndedAreListedWithHowAndTheOldestAreForgotten) {
+  send("question");
+  ASSERT_TRUE(await_udp(1));
+  world.run_for(130s);
+  ASSERT_EQ(flows(), 0U);
+  FlowList list = world.client->flows(world.now, 10);
+  ASSERT_EQ(list.flows.size(), 1U);
+  const FlowInfo& flow = list.flows.front();
+  EXPECT_EQ(flow.state, "closed");
+  EXPECT_EQ(flow.user, "user@example.org");
+  EXPECT_EQ(flow.bytes_down, 8U);
+  EXPECT_LE(flow.open_time, flow.first_byte_time);
+  EXPECT_GT(flow.first_byte_time, Duration::zero());
+  EXPECT_GT(flow.ended_ago, Duration::zero());
+  EXPECT_EQ(flow.path, "relay");
+  EXPECT_EQ(flow.stalls, Stalls{});
+  connector.refusal = wire::REFUSAL_CONNECTION_REFUSED;
+  for (std::uint16_t i = 0; i < 100; ++i)
+    send(as_bytes("x"), {kTarget, 7000}, {kApp.ip, static_cast<std::uint16_t>(6000 + i)});
+  world.run_for(1s);
+  list = world.client->flows(world.now, 10);
+  EXPECT_EQ(list.flows.size(), DatagramFlowsConfig{}.ended_max);
+  EXPECT_EQ(list.flows.front().state, "refused_by_target");
+}
+
 TEST_F(DatagramFlowsTest, AUdpPacketOpensAFlowAndTheAnswerComesFromWhereItWent) {
   send("question");
   ASSERT_TRUE(await_udp(1));

@@ -32,7 +32,7 @@ void Flows::start(Instant now, tcp::FlowId id, ApplicationSide& side, const Dest
     FlowInfo info;
     info.id = id.value;
     info.destination = to.text();
-    remember(now, std::move(info), to_string(target.error()));
+    ended_.remember(now, std::move(info), to_string(target.error()));
     return side.refuse(now, id, {target.error(), answer_for(target.error())});
   }
   Flow& flow = flows_[id];
@@ -91,7 +91,7 @@ void Flows::abort(Instant now, Flow& flow, std::uint64_t code) {
 }
 
 void Flows::forget(Instant now, const Flow& flow, std::string_view how) {
-  remember(now, describe(now, flow), how);
+  ended_.remember(now, describe_flow(now, flow, flow.meter, parts_.peers, parts_.sessions), how);
   placement_.release(flow);
   flows_.erase(flow.id);
 }

@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "client_core/application_side.hpp"
-#include "client_core/flow_meter.hpp"
+#include "client_core/flow_info.hpp"
 #include "client_core/flow_placement.hpp"
 #include "tcp/endpoint.hpp"
 
@@ -35,6 +35,9 @@ struct FlowsConfig {
   std::size_t ended_max = 256;
 };
 
+[[nodiscard]] FlowInfo describe_flow(Instant now, const PlacedFlow& flow, const FlowMeter& meter, const Peers& peers,
+                                     const session::Endpoint& sessions);
+
 class Flows {
  public:
   /// All outlive this object.
@@ -48,7 +51,10 @@ class Flows {
   };
 
   Flows(FlowsConfig config, Parts parts)
-      : config_(config), parts_(parts), placement_(config.held_interval, parts.peers, parts.sessions, parts.pool) {}
+      : config_(config),
+        parts_(parts),
+        placement_(config.held_interval, parts.peers, parts.sessions, parts.pool),
+        ended_(config.ended_max) {}
 
   void handle_event(Instant now, WallTime wall, const tcp::Event& event);
   /// A flow that did not come out of the TUN: `id` has kLocalFlowBit and is new, `to` has a port, `side` outlives the
@@ -97,8 +103,6 @@ class Flows {
   void refuse(Instant now, Flow& flow, FlowRefusal reason, std::optional<tcp::Refusal> answer = {});
   void abort(Instant now, Flow& flow, std::uint64_t code);
   void forget(Instant now, const Flow& flow, std::string_view how);
-  [[nodiscard]] FlowInfo describe(Instant now, const Flow& flow) const;
-  void remember(Instant now, FlowInfo info, std::string_view how);
 
   // application → target
   void handle_data(Instant now, Flow& flow, const Slice& bytes);
@@ -123,7 +127,7 @@ class Flows {
   std::deque<std::pair<Instant, tcp::FlowId>> new_;
   std::deque<std::pair<Instant, tcp::FlowId>> opening_;  ///< those past peer_deadline
   std::size_t opened_ = 0;
-  std::deque<std::pair<Instant, FlowInfo>> ended_;
+  EndedFlows ended_;
   std::array<std::uint64_t, static_cast<std::size_t>(FlowRefusal::kCount)> refusals_{};
 };
 

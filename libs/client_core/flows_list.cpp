@@ -7,43 +7,32 @@
 
 namespace postern::client {
 
-namespace {
-
-void describe_way(FlowInfo& info, const session::Endpoint& sessions, session::SessionId session) {
-  const auto stats = sessions.stats(session);
-  if (!stats) return;
-  info.path = stats->path.label == 0 ? "relay" : "direct";
-  info.transport = transport_word(stats->path.remote);
-  info.round_trip = stats->smoothed_rtt;
-}
-
-}  // namespace
-
-FlowInfo Flows::describe(Instant now, const Flow& flow) const {
+FlowInfo describe_flow(Instant now, const PlacedFlow& flow, const FlowMeter& meter, const Peers& peers,
+                       const session::Endpoint& sessions) {
   FlowInfo info;
-  info.id = flow.id.value;
+  info.id = flow.key;
+  info.protocol = flow.target.protocol;
   info.resource = flow.target.resource;
-  const FlowTarget& target = flow.target;
-  info.destination = target.destination().text();
+  info.destination = flow.target.destination().text();
   info.state = to_string(flow.stage);
-  const FlowMeter& meter = flow.meter;
   info.connect_time = meter.connect_time();
-  if (info.connect_time) info.connected = SocketAddress{meter.connected(), target.port}.to_string();
+  if (info.connect_time) {
+    const IpAddress& to = meter.connected();
+    info.connected = flow.target.port != 0 ? SocketAddress{to, flow.target.port}.to_string() : to.to_string();
+  }
   info.open_time = meter.open_time();
   info.first_byte_time = meter.first_byte_time();
   info.bytes_up = meter.bytes_up();
   info.bytes_down = meter.bytes_down();
   info.age = now - meter.started();
   info.stalls = meter.stalls(now);
-  if (const Peer* peer = parts_.peers.find(flow.instance)) info.connector = peer->instance.connector_name;
-  if (flow.stage != Stage::Waiting) describe_way(info, parts_.sessions, flow.session);
+  if (const Peer* peer = peers.find(flow.instance)) info.connector = peer->instance.connector_name;
+  const auto stats = flow.stage == FlowStage::Waiting ? std::nullopt : sessions.stats(flow.session);
+  if (!stats) return info;
+  info.path = stats->path.label == 0 ? "relay" : "direct";
+  info.transport = transport_word(stats->path.remote);
+  info.round_trip = stats->smoothed_rtt;
   return info;
-}
-
-void Flows::remember(Instant now, FlowInfo info, std::string_view how) {
-  info.state = how;
-  ended_.emplace_front(now, std::move(info));
-  if (ended_.size() > config_.ended_max) ended_.pop_back();
 }
 
 std::vector<FlowInfo> Flows::list(Instant now, std::size_t living_max) const {
@@ -57,40 +46,19 @@ std::vector<FlowInfo> Flows::list(Instant now, std::size_t living_max) const {
   std::ranges::partial_sort(living, living.begin() + shown, by_age);
   living.resize(static_cast<std::size_t>(shown));
   std::vector<FlowInfo> all;
-  for (const Flow* flow : living) all.push_back(describe(now, *flow));
-  for (const auto& [at, info] : ended_) {
-    all.push_back(info);
-    all.back().ended_ago = now - at;
+  for (const Flow* flow : living) {
+    all.push_back(describe_flow(now, *flow, flow->meter, parts_.peers, parts_.sessions));
   }
+  ended_.append_to(now, all);
   return all;
 }
 
-// --- UDP and ICMP --------------------------------------------------------------------------------------------------
-
-FlowInfo DatagramFlows::describe(Instant now, const Flow& flow) const {
-  FlowInfo info;
-  info.id = flow.key;
-  info.protocol = flow.tuple.protocol;
-  info.resource = flow.target.resource;
-  info.destination = flow.target.destination().text();
-  info.state = to_string(flow.stage);
-  info.bytes_up = flow.bytes_up;
-  info.bytes_down = flow.bytes_down;
-  info.age = now - flow.since;
-  if (const Peer* peer = parts_.peers.find(flow.instance)) info.connector = peer->instance.connector_name;
-  if (flow.stage != Stage::Waiting) describe_way(info, parts_.sessions, flow.session);
-  if (flow.stage != Stage::Open) return info;
-  const bool has_port = flow.target.port != 0;
-  info.connected = has_port ? SocketAddress{flow.connected, flow.target.port}.to_string() : flow.connected.to_string();
-  info.connect_time = flow.connect_time;
-  return info;
-}
-
-std::vector<FlowInfo> DatagramFlows::list(Instant now, std::size_t max) const {
+std::vector<FlowInfo> DatagramFlows::list(Instant now, std::size_t living_max) const {
   std::vector<FlowInfo> all;
-  for (auto flow = flows_.rbegin(); flow != flows_.rend() && all.size() < max; ++flow) {
-    all.push_back(describe(now, *flow));
+  for (auto flow = flows_.rbegin(); flow != flows_.rend() && all.size() < living_max; ++flow) {
+    all.push_back(describe_flow(now, *flow, flow->meter, parts_.peers, parts_.sessions));
   }
+  ended_.append_to(now, all);
   return all;
 }
 

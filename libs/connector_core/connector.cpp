@@ -63,7 +63,7 @@ void Connector::handle_event(Instant now, const session::Event& event) {
                    if (e.stream != session::kControlStream) return flows_.handle_readable(now, e.session, e.stream);
                    if (sessions_.handle_control(now, e.session)) reauthorise(now, e.session);
                  },
-                 [&](const session::StreamWritable& e) { flows_.handle_writable(e.session, e.stream); },
+                 [&](const session::StreamWritable& e) { flows_.handle_writable(now, e.session, e.stream); },
                  [&](const session::StreamReset& e) { flows_.handle_peer_reset(now, e.session, e.stream); },
                  [&](const session::StreamStopped& e) { flows_.handle_peer_reset(now, e.session, e.stream); },
                  [&](const session::StreamClosed& e) { flows_.handle_stream_closed(now, e.session, e.stream); },

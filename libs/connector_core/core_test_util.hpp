@@ -90,6 +90,15 @@ class ScriptedSessions : public SessionPort {
     }
     return true;
   }
+  [[nodiscard]] std::optional<session::Path> path_of(session::SessionId session) const override {
+    return closed.contains(session) ? std::nullopt : std::optional(path);
+  }
+  [[nodiscard]] std::optional<Duration> round_trip(session::SessionId session) const override {
+    return closed.contains(session) ? std::nullopt : std::optional(rtt);
+  }
+  [[nodiscard]] session::StreamPressure pressure(session::SessionId, session::StreamId) const override {
+    return stream_pressure;
+  }
   [[nodiscard]] std::optional<session::DatagramTrain> read_datagrams(session::SessionId session) override {
     auto& from = arrived[session];
     if (from.empty()) return std::nullopt;
@@ -104,6 +113,9 @@ class ScriptedSessions : public SessionPort {
   std::map<session::SessionId, int> pings;
   std::map<session::SessionId, Instant> heard;
   std::deque<session::Event> events;
+  session::Path path{session::kRelayLabel, {IpAddress::v4(203, 0, 113, 1), 443}};
+  Duration rtt = std::chrono::milliseconds(20);
+  session::StreamPressure stream_pressure;
   bool budget = true;
   int overconsumed = 0;
 };

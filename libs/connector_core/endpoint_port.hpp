@@ -66,6 +66,14 @@ class EndpointPort final : public SessionPort {
     if (!stats) return std::nullopt;
     return stats->path;
   }
+  [[nodiscard]] std::optional<Duration> round_trip(session::SessionId session) const override {
+    const auto stats = endpoint_ != nullptr ? endpoint_->stats(session) : std::nullopt;
+    if (!stats) return std::nullopt;
+    return stats->smoothed_rtt;
+  }
+  [[nodiscard]] session::StreamPressure pressure(session::SessionId session, session::StreamId stream) const override {
+    return endpoint_ == nullptr ? session::StreamPressure() : endpoint_->pressure(session, stream);
+  }
 
  private:
   session::Endpoint* endpoint_ = nullptr;

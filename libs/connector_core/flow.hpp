@@ -22,6 +22,7 @@
 #include "connector_core/access.hpp"
 #include "connector_core/piece_queue.hpp"
 #include "session/datagram_backlog.hpp"
+#include "session/flow_meter.hpp"
 #include "session/types.hpp"
 #include "wire/framing.hpp"
 
@@ -47,8 +48,11 @@ struct Flow {
   FlowId id;
   session::SessionId session;
   session::StreamId stream;
-  bool was_direct = false;  ///< how the session went when it was opened
+  session::Path path;  ///< how the session went when the flow was opened
   Instant started;
+  std::optional<Instant> first_byte;  ///< from the target
+  Duration connect_time{};
+  session::FlowMeter meter{session::StallCause::SlowServer};  ///< of TCP
   FlowStage stage = FlowStage::HeadPending;
   bool is_opening = false;       ///< its target is being looked for or connected to
   bool write_requested = false;  ///< a WriteTarget waits to be polled
@@ -149,9 +153,16 @@ struct FlowReport {
   FlowEnding ending = FlowEnding::Finished;
   std::uint64_t bytes_to_target = 0;
   std::uint64_t bytes_from_target = 0;
-  WallTime at;             ///< of this report
-  Duration duration{};     ///< since the stream was opened
-  bool is_direct = false;  ///< how the session went at this time
+  WallTime at;          ///< of this report
+  Duration duration{};  ///< since the stream was opened
+  /// How the session went at this time; when the flow was opened, if its session is gone. The remote is the client's
+  /// own address on a direct path, else the relay's.
+  session::Path path;
+  std::optional<Duration> round_trip;  ///< of that path
+  // From the stream's opening on; of flows that were open.
+  std::optional<Duration> connect_time;  ///< of connect() alone
+  std::optional<Duration> first_byte_time;
+  session::Stalls stalls{};
 };
 
 }  // namespace postern::connector

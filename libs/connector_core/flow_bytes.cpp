@@ -7,6 +7,7 @@ void Flows::pull(Instant now, Flow& flow) {
   bool got = false;
   for (Slice slice = port_.read(flow.session, flow.stream); !slice.empty();
        slice = port_.read(flow.session, flow.stream)) {
+    flow.meter.handle_received(now, slice.size(), port_.pressure(flow.session, flow.stream).is_own_window_full);
     flow.to_target.push(std::move(slice));
     got = true;
   }
@@ -45,24 +46,30 @@ void Flows::handle_written(Instant now, FlowId id, std::size_t size) {
   Flow* flow = find(id);
   if (flow == nullptr || size == 0) return;
   flow->to_target.pop(size);
+  flow->meter.handle_taken(now, size);
   flow->bytes_to_target += size;
   counters_.bytes_to_targets += size;
   port_.consume(flow->session, flow->stream, size);
   settle(now, *flow);
 }
 
-std::size_t Flows::read_budget(FlowId id) {
+std::size_t Flows::read_budget(Instant now, FlowId id) {
   Flow* flow = find(id);
   if (flow == nullptr || flow->stage != FlowStage::Open || flow->target_ended) return 0;
   const std::size_t budget = port_.writable(flow->session, flow->stream);
   flow->read_blocked = budget == 0;
+  if (budget == 0) {
+    const bool is_closed = port_.pressure(flow->session, flow->stream).is_peer_window_closed;
+    flow->meter.begin_upward_stall(now, is_closed ? session::StallCause::SlowReader : session::StallCause::Path);
+  }
   return budget;
 }
 
-void Flows::handle_writable(session::SessionId session, session::StreamId stream) {
+void Flows::handle_writable(Instant now, session::SessionId session, session::StreamId stream) {
   Flow* flow = find(session, stream);
   if (flow == nullptr || !flow->read_blocked) return;
   flow->read_blocked = false;
+  flow->meter.end_upward_stall(now);
   requests_.push_back(ResumeTarget{flow->id});
 }
 
@@ -70,6 +77,7 @@ void Flows::handle_target_bytes(Instant now, FlowId id, Slice bytes) {
   Flow* flow = find(id);
   if (flow == nullptr || flow->stage != FlowStage::Open) return;
   flow->bytes_from_target += bytes.size();
+  if (!flow->first_byte) flow->first_byte = now;
   counters_.bytes_from_targets += bytes.size();
   if (!port_.write(flow->session, flow->stream, std::move(bytes))) abort(now, *flow, FlowEnding::ResetByPeer);
 }

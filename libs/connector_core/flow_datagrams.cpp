@@ -86,6 +86,7 @@ void Flows::handle_target_datagrams(Instant now, FlowId id, Slice bytes, std::si
   if (flow == nullptr || flow->stage != FlowStage::Open || !flow->datagrams) return;
   flow->datagrams->active = now;
   flow->bytes_from_target += bytes.size();
+  if (!flow->first_byte) flow->first_byte = now;
   counters_.bytes_from_targets += bytes.size();
   if (!port_.send_datagrams(now, flow->session, flow->stream, std::move(bytes), stride)) {
     ++counters_.datagrams_dropped;

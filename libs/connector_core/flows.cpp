@@ -150,6 +150,7 @@ void Flows::handle_connected(Instant now, FlowId id, const SocketAddress& addres
   timers_.cancel(flow->timer);
   set_opening(*flow, false);
   flow->connected = address;
+  flow->connect_time = took;
   flow->stage = FlowStage::Open;
   wire::FlowReply message;
   message.mutable_opened()->set_address(std::string(as_text(address.ip.bytes())));
@@ -157,8 +158,7 @@ void Flows::handle_connected(Instant now, FlowId id, const SocketAddress& addres
   message.mutable_opened()->set_connect_us(static_cast<std::uint32_t>(microseconds));
   if (!reply(*flow, message)) return abort(now, *flow, FlowEnding::ResetByPeer);
   ++counters_.opened;
-  const auto path = port_.path_of(flow->session);
-  flow->was_direct = path && path->is_direct();
+  flow->path = port_.path_of(flow->session).value_or(session::Path{});
   report(now, *flow, FlowReport::Kind::Opened, FlowEnding::Finished);
   if (flow->datagrams) return open_datagrams(now, *flow);
   if (!flow->to_target.empty()) {
@@ -348,10 +348,25 @@ void Flows::report(Instant now, const Flow& flow, FlowReport::Kind kind, FlowEnd
     reports_.pop_front();
     ++counters_.reports_dropped;
   }
-  const auto path = port_.path_of(flow.session);
-  const bool is_direct = path ? path->is_direct() : flow.was_direct;
-  reports_.push_back({kind, flow.id, flow.lease, flow.target, flow.connected, refusal.reason, refusal.detail, ending,
-                      flow.bytes_to_target, flow.bytes_from_target, clock_.at(now), now - flow.started, is_direct});
+  FlowReport& report = reports_.emplace_back();
+  report.kind = kind;
+  report.flow = flow.id;
+  report.lease = flow.lease;
+  report.target = flow.target;
+  report.connected = flow.connected;
+  report.refusal = refusal.reason;
+  report.detail = refusal.detail;
+  report.ending = ending;
+  report.bytes_to_target = flow.bytes_to_target;
+  report.bytes_from_target = flow.bytes_from_target;
+  report.at = clock_.at(now);
+  report.duration = now - flow.started;
+  report.path = port_.path_of(flow.session).value_or(flow.path);
+  report.round_trip = port_.round_trip(flow.session);
+  if (kind == FlowReport::Kind::Refused) return;
+  report.connect_time = flow.connect_time;
+  if (flow.first_byte) report.first_byte_time = *flow.first_byte - flow.started;
+  report.stalls = flow.meter.stalls(now);
 }
 
 }  // namespace postern::connector

@@ -71,7 +71,7 @@ class Flows {
   // --- from the sessions -------------------------------------------------------------------------------------------
   void handle_opened(Instant now, session::SessionId session, session::StreamId stream);
   void handle_readable(Instant now, session::SessionId session, session::StreamId stream);
-  void handle_writable(session::SessionId session, session::StreamId stream);
+  void handle_writable(Instant now, session::SessionId session, session::StreamId stream);
   void handle_datagrams(Instant now, session::SessionId session);
   /// RESET_STREAM or STOP_SENDING by the peer.
   void handle_peer_reset(Instant now, session::SessionId session, session::StreamId stream);
@@ -86,7 +86,7 @@ class Flows {
   void handle_connected(Instant now, FlowId id, const SocketAddress& address, Duration took);
   void handle_connect_failed(Instant now, FlowId id, wire::RefusalReason reason, std::string detail);
   /// How many bytes may be read from the target now; at zero a ResumeTarget follows when it changes.
-  [[nodiscard]] std::size_t read_budget(FlowId id);
+  [[nodiscard]] std::size_t read_budget(Instant now, FlowId id);
   void handle_target_bytes(Instant now, FlowId id, Slice bytes);
   /// Of UDP and ICMP flows: datagrams of `stride` bytes each.
   void handle_target_datagrams(Instant now, FlowId id, Slice bytes, std::size_t stride);

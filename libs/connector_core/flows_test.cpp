@@ -111,14 +111,14 @@ TEST(Flows, AFullStreamStopsReadingTheTargetUntilThereIsRoom) {
   session::StreamId stream;
   const FlowId flow = bench.connect(session, &stream);
   auto& script = bench.port.streams[{session, stream}];
-  EXPECT_GT(bench.core.flows().read_budget(flow), 0U);
+  EXPECT_GT(bench.core.flows().read_budget(bench.now, flow), 0U);
   script.writable = 0;
-  EXPECT_EQ(0U, bench.core.flows().read_budget(flow));
+  EXPECT_EQ(0U, bench.core.flows().read_budget(bench.now, flow));
   EXPECT_TRUE(bench.is_quiet());
   script.writable = 1000;
   bench.event(session::StreamWritable{session, stream});
   EXPECT_TRUE(bench.take<ResumeTarget>());
-  EXPECT_EQ(1000U, bench.core.flows().read_budget(flow));
+  EXPECT_EQ(1000U, bench.core.flows().read_budget(bench.now, flow));
 }
 
 TEST(Flows, HalfClosedConnectionsGoOnInTheOtherDirection) {
@@ -339,6 +339,60 @@ TEST(Flows, EveryFlowIsReportedWithWhoWhereAndHowMuch) {
   EXPECT_EQ(testing::kUser, reports[2].lease->user_id);
 }
 
+TEST(Flows, AReportSaysWhichWayTheSessionWentAndWhatWasWaitedFor) {
+  using session::StallCause;
+  Bench bench;
+  const auto session = bench.open_session();
+  session::StreamId stream;
+  const FlowId flow = bench.connect(session, &stream);
+  Flows& flows = bench.core.flows();
+  const auto opened = bench.reports();
+  ASSERT_EQ(1U, opened.size());
+  EXPECT_EQ(bench.port.path, opened[0].path);
+  EXPECT_EQ(std::chrono::microseconds(250), opened[0].connect_time);
+  EXPECT_FALSE(opened[0].first_byte_time);
+
+  bench.advance(seconds(1));
+  flows.handle_target_bytes(bench.now, flow, bench.pool.copy(as_bytes("first")));
+  bench.advance(seconds(1));
+  flows.handle_target_bytes(bench.now, flow, bench.pool.copy(as_bytes("second")));
+  bench.port.streams[{session, stream}].writable = 0;
+  bench.port.stream_pressure.is_peer_window_closed = true;
+  EXPECT_EQ(0U, flows.read_budget(bench.now, flow));
+  bench.advance(seconds(3));
+  bench.port.streams[{session, stream}].writable = 1000;
+  bench.event(session::StreamWritable{session, stream});
+  bench.port.stream_pressure = {};
+  bench.send(session, stream, "for a server that does not read");
+  bench.advance(seconds(5));
+  flows.handle_written(bench.now, flow, 31);
+  bench.port.path = {session::kDirectLabel, {IpAddress::v4(198, 51, 100, 7), 4711}};
+  bench.port.rtt = std::chrono::milliseconds(4);
+  flows.handle_target_reset(bench.now, flow);
+  const auto closed = bench.reports();
+  ASSERT_EQ(1U, closed.size());
+  EXPECT_EQ(bench.port.path, closed[0].path) << "the session has moved";
+  EXPECT_EQ(std::chrono::milliseconds(4), closed[0].round_trip);
+  EXPECT_EQ(seconds(1), closed[0].first_byte_time);
+  const auto stalled = [&](StallCause cause) { return closed[0].stalls[static_cast<std::size_t>(cause)]; };
+  EXPECT_EQ(seconds(3), stalled(StallCause::SlowReader));
+  EXPECT_EQ(seconds(5), stalled(StallCause::SlowServer));
+  EXPECT_EQ(seconds(0), stalled(StallCause::Path));
+}
+
+TEST(Flows, AReportOfASessionThatIsGoneSaysHowItWentWhenTheFlowWasOpened) {
+  Bench bench;
+  bench.port.path = {session::kDirectLabel, {IpAddress::v4(198, 51, 100, 7), 4711}};
+  const auto session = bench.open_session();
+  (void)bench.connect(session);
+  bench.port.close(bench.now, session, 0, "");
+  bench.event(session::StreamWritable{session, session::StreamId(0)});
+  const auto reports = bench.reports();
+  ASSERT_EQ(2U, reports.size());
+  EXPECT_EQ(bench.port.path, reports[1].path);
+  EXPECT_FALSE(reports[1].round_trip);
+}
+
 TEST(Flows, TheEndOfASessionEndsItsFlowsOnly) {
   Bench bench;
   const auto one = bench.open_session();
@@ -350,7 +404,7 @@ TEST(Flows, TheEndOfASessionEndsItsFlowsOnly) {
   ASSERT_TRUE(aborted);
   EXPECT_EQ(first, aborted->flow);
   EXPECT_TRUE(bench.is_quiet());
-  EXPECT_GT(bench.core.flows().read_budget(second), 0U);
+  EXPECT_GT(bench.core.flows().read_budget(bench.now, second), 0U);
 }
 
 }  // namespace

@@ -35,6 +35,10 @@ class SessionPort {
   virtual bool allow_remote(session::SessionId, const SocketAddress&) { return false; }
   virtual void disallow_remote(session::SessionId, const SocketAddress&) {}
   [[nodiscard]] virtual std::optional<session::Path> path_of(session::SessionId) const { return std::nullopt; }
+
+  // For records of flows.
+  [[nodiscard]] virtual std::optional<Duration> round_trip(session::SessionId) const { return std::nullopt; }
+  [[nodiscard]] virtual session::StreamPressure pressure(session::SessionId, session::StreamId) const { return {}; }
 };
 
 /// Application error codes of CONNECTION_CLOSE (PROTOCOL.md §4.3).

@@ -208,7 +208,7 @@ class World {
         break;
       case 2: {
         if (!at->second.connected) break;
-        const std::size_t size = std::min<std::size_t>(choices.u16(), flows.read_budget(flow));
+        const std::size_t size = std::min<std::size_t>(choices.u16(), flows.read_budget(bench_.now, flow));
         if (size > 0)
           flows.handle_target_bytes(bench_.now, flow, bench_.pool.copy(Bytes(std::min<std::size_t>(size, 4000), 7)));
         break;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -58,6 +59,7 @@ def test_a_connection_that_ended_is_listed_with_what_it_did(lab: Lab, postern: P
     assert postern.laptop.output("curl", "-sS", "http://nginx.home.lan/nonce") == lab.nonce
     await_true("it has ended", lambda: _flows(postern)[0]["state"] == "closed", CHANGE_SECONDS)
     flow = _flows(postern)[0]
+    assert flow["user"] == postern.user_email
     known = {"resource": "web", "destination": "nginx.home.lan:80", "protocol": "tcp", "connector": "attic"}
     assert flow.items() >= known.items()
     assert flow["connected"] == f"{topology.NGINX}:80"
@@ -109,3 +111,20 @@ def test_the_connector_prints_opened_closed_and_failed_connections(lab: Lab, pos
     assert failed["user"]["email"] == postern.user_email
     closed = [event for event in _analytics(lab) if event["event_type"] == "closed_connection"]
     assert any(event["connection"]["tx"] > 0 and event["connection"]["rx"] > 0 for event in closed)
+
+
+def test_the_connectors_lines_say_which_way_and_what_was_waited_for(lab: Lab, postern: Postern) -> None:
+    assert postern.laptop.output("curl", "-sS", "http://nginx.home.lan/nonce") == lab.nonce
+    flow = _flows(postern)[0]
+    closed = [event for event in _analytics(lab) if event["event_type"] == "closed_connection"][-1]
+    said = closed["connection"]
+    assert 0 <= said["connect_ms"] <= said["first_byte_ms"] <= said["duration"] + 1
+    assert said["rtt_ms"] > 0 and set(said["stalls"]) == set(flow["stalls"])
+    if said["tunnel_path"] == "direct":
+        address = ip_address(said["client_ip"])
+        assert str(address) == topology.LAPTOP_NAT or address in ip_network(topology.LAPTOP_LAN6)
+        assert closed["relays"] == []
+    else:
+        assert "client_ip" not in said
+        assert len(closed["relays"]) == 1
+    assert said["tunnel_proto"] == "quic/udp"

@@ -108,7 +108,7 @@ void Targets::pump() {
 void Targets::send(connector::FlowId flow, Connection& connection) {
   const std::uint64_t all = bulk_of(connection.port) + connection.received;
   while (connection.sent < all) {
-    const std::size_t room = core_.flows().read_budget(flow);
+    const std::size_t room = core_.flows().read_budget(fabric_.time.now(), flow);
     const auto size = std::min<std::uint64_t>({all - connection.sent, room, kWriteMax});
     if (size == 0) return;
     Bytes bytes(size);

@@ -303,7 +303,7 @@ void Engine::read_associations(Instant now) {
   while (auto datagram = parts_.associations.poll_outgoing()) {
     client_.handle_local_datagram(now, datagram->program, datagram->to, std::move(datagram->payload));
   }
-  while (const auto program = parts_.associations.poll_ended()) client_.end_program(*program);
+  while (const auto program = parts_.associations.poll_ended()) client_.end_program(now, *program);
 }
 
 void Engine::write_associations(Instant now) {

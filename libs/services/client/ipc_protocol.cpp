@@ -144,6 +144,7 @@ json flow_json(const FlowInfo& flow) {
   const std::string kind = flow.protocol == model::Protocol::Tcp ? "" : protocol + "-";
   return {{"id", kind + std::to_string(flow.id)},
           {"protocol", protocol},
+          {"user", flow.user},
           {"resource_id", std::to_string(flow.resource.value)},
           {"resource", flow.resource_name},
           {"destination", flow.destination},

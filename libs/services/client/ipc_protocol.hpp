@@ -17,7 +17,7 @@
 #include <string_view>
 
 #include "client_core/explanation.hpp"
-#include "client_core/flow_meter.hpp"
+#include "client_core/flow_info.hpp"
 #include "client_core/status.hpp"
 #include "services/client/problem.hpp"
 #include "services/client/sign_in.hpp"
@@ -48,11 +48,15 @@ struct RequestKind {
 };
 /// The one table of requests.
 inline constexpr std::array kRequestKinds = {
-    RequestKind{RequestType::Status, "status"},         RequestKind{RequestType::Resources, "resources"},
-    RequestKind{RequestType::Explain, "explain"},       RequestKind{RequestType::Open, "open"},
+    RequestKind{RequestType::Status, "status"},
+    RequestKind{RequestType::Resources, "resources"},
+    RequestKind{RequestType::Explain, "explain"},
+    RequestKind{RequestType::Open, "open"},
     RequestKind{RequestType::Flows, "flows", true},
-    RequestKind{RequestType::Login, "login", true},     RequestKind{RequestType::Logout, "logout", true},
-    RequestKind{RequestType::Connect, "connect", true}, RequestKind{RequestType::Disconnect, "disconnect", true},
+    RequestKind{RequestType::Login, "login", true},
+    RequestKind{RequestType::Logout, "logout", true},
+    RequestKind{RequestType::Connect, "connect", true},
+    RequestKind{RequestType::Disconnect, "disconnect", true},
     RequestKind{RequestType::Version, "version"},
 };
 

@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/link_address.hpp"
+
 namespace postern::connector {
 namespace {
 
@@ -9,6 +11,12 @@ using nlohmann::json;
 
 std::int64_t in_ms(Duration duration) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
+}
+
+/// With what is below a millisecond; null for nothing.
+json exact_ms(const std::optional<Duration>& duration) {
+  if (!duration) return nullptr;
+  return static_cast<double>(std::chrono::duration_cast<std::chrono::microseconds>(*duration).count()) / 1000;
 }
 
 /// "192.168.1.20:80" where it was connected, else what was asked for.
@@ -51,13 +59,46 @@ std::string error_message(const FlowReport& report) {
   return wire::RefusalReason_Name(report.refusal) + (report.detail.empty() ? "" : ": " + report.detail);
 }
 
+/// The way of the session. Who the client is on the network is known on a direct path only: there its address has
+/// answered checks and carries the session. Through a relay nothing but the relay's own address is seen, and what the
+/// client says of itself is no evidence.
+void add_path(json& connection, const FlowReport& report) {
+  const SocketAddress& remote = report.path.remote;
+  if (remote == SocketAddress()) return;  // its session had gone before it was open
+  connection["tunnel_path"] = report.path.is_direct() ? "direct" : "relayed";
+  connection["tunnel_proto"] = is_link_address(remote) ? "quic/tls" : "quic/udp";
+  if (report.path.is_direct()) connection["client_ip"] = remote.ip.to_string();
+  if (report.round_trip) connection["rtt_ms"] = exact_ms(report.round_trip);
+}
+
+/// What the flow has waited for, by the same names as in `postern flows --json`.
+void add_times(json& connection, const FlowReport& report) {
+  connection["connect_ms"] = exact_ms(report.connect_time);
+  if (report.kind != FlowReport::Kind::Closed) return;
+  connection["first_byte_ms"] = exact_ms(report.first_byte_time);
+  if (report.target.protocol != model::Protocol::Tcp) return;
+  for (std::size_t i = 0; i < report.stalls.size(); ++i) {
+    const std::string cause(to_string(static_cast<session::StallCause>(i)));
+    connection["stalls"][cause + "_ms"] = in_ms(report.stalls[i]);
+  }
+}
+
+/// The relay that carries the session; none on a direct path, or when it is one no more.
+json relays_of(const FlowReport& report, const AnalyticsContext& context) {
+  json relays = json::array();
+  for (const auto& relay : context.relays) {
+    if (report.path.is_direct() || relay.address != report.path.remote) continue;
+    relays.push_back(
+        {{"name", relay.name}, {"ip", relay.udp_address.ip.to_string()}, {"port", relay.udp_address.port}});
+  }
+  return relays;
+}
+
 json connection_of(const FlowReport& report, const AnalyticsContext& context) {
-  const bool is_over_tls = !report.is_direct && !context.relays.empty() && context.relays.front().over_link;
   json connection = {{"id", context.process + "-" + std::to_string(report.flow.value)},
                      {"resource_port", report.connected.port != 0 ? report.connected.port : report.target.port},
-                     {"protocol", std::string(model::to_string(report.target.protocol))},
-                     {"tunnel_path", report.is_direct ? "direct" : "relayed"},
-                     {"tunnel_proto", is_over_tls ? "quic/tls" : "quic/udp"}};
+                     {"protocol", std::string(model::to_string(report.target.protocol))}};
+  add_path(connection, report);
   const bool is_echo = report.target.protocol == model::Protocol::Icmp && report.kind != FlowReport::Kind::Refused;
   if (report.connected.port != 0 || is_echo) connection["resource_ip"] = report.connected.ip.to_string();
   if (report.kind == FlowReport::Kind::Refused) connection["error_message"] = error_message(report);
@@ -65,6 +106,7 @@ json connection_of(const FlowReport& report, const AnalyticsContext& context) {
     const std::int64_t age = to_unix_seconds(report.at) - report.lease->issued_at;
     connection["cbct_freshness"] = std::max<std::int64_t>(age, 0);
   }
+  if (report.kind != FlowReport::Kind::Refused) add_times(connection, report);
   if (report.kind != FlowReport::Kind::Closed) return connection;
   connection["tx"] = report.bytes_from_target;
   connection["rx"] = report.bytes_to_target;
@@ -89,17 +131,12 @@ std::optional<wire::FlowRecord> to_flow_record(const FlowReport& report) {
   record.set_bytes_from_target(report.bytes_from_target);
   record.set_duration_ms(static_cast<std::uint64_t>(in_ms(report.duration)));
   record.set_started_at_ms(to_unix_ms(report.at) - in_ms(report.duration));
-  record.set_path(report.is_direct ? "direct" : "relay");
+  record.set_path(report.path.is_direct() ? "direct" : "relay");
   return record;
 }
 
 std::string to_analytics_line(const FlowReport& report, const policy::ResourceTable& table,
                               const AnalyticsContext& context) {
-  json relays = json::array();
-  for (const auto& relay : context.relays) {
-    relays.push_back(
-        {{"name", relay.name}, {"ip", relay.udp_address.ip.to_string()}, {"port", relay.udp_address.port}});
-  }
   json event = {
       {"event_type", event_type(report)},
       {"timestamp", to_unix_ms(report.at)},
@@ -109,7 +146,7 @@ std::string to_analytics_line(const FlowReport& report, const policy::ResourceTa
        {{"id", std::to_string(context.identity.connector.value)}, {"name", context.identity.connector_name}}},
       {"remote_network",
        {{"id", std::to_string(context.identity.remote_network.value)}, {"name", context.identity.remote_network_name}}},
-      {"relays", std::move(relays)}};
+      {"relays", relays_of(report, context)}};
   if (report.lease) {
     event["user"] = {{"id", std::to_string(report.lease->user_id)}, {"email", report.lease->email}};
     event["device"] = {{"id", std::to_string(report.lease->device_id)}};

@@ -214,7 +214,7 @@ TEST(HealthCommand, AsksTheSocketAndWithoutOneThePort) {
   EXPECT_FALSE(ask_health(path, 0).ok);
 }
 
-TEST(FlowLog, AnalyticsLinesHaveTheFieldsThatShippersRead) {
+FlowReport report_of_gitea() {
   FlowReport report;
   report.kind = FlowReport::Kind::Closed;
   report.flow = FlowId(12);
@@ -230,6 +230,10 @@ TEST(FlowLog, AnalyticsLinesHaveTheFieldsThatShippersRead) {
   report.bytes_to_target = 20;
   report.at = from_unix_ms(1'700'000'060'500);
   report.duration = std::chrono::milliseconds(1500);
+  return report;
+}
+
+policy::ResourceTable table_with_gitea() {
   policy::ResourceTable table;
   table.upsert({model::ResourceId(3),
                 "Gitea",
@@ -239,8 +243,20 @@ TEST(FlowLog, AnalyticsLinesHaveTheFieldsThatShippersRead) {
                 {},
                 {},
                 true});
+  return table;
+}
+
+TEST(FlowLog, AnalyticsLinesHaveTheFieldsThatShippersRead) {
+  FlowReport report = report_of_gitea();
+  const policy::ResourceTable table = table_with_gitea();
+  report.connect_time = std::chrono::microseconds(1250);
+  report.first_byte_time = std::chrono::milliseconds(8);
+  report.round_trip = std::chrono::milliseconds(30);
+  report.stalls[static_cast<std::size_t>(session::StallCause::SlowReader)] = std::chrono::milliseconds(700);
   const SocketAddress relay = *SocketAddress::parse("203.0.113.1:443");
-  AnalyticsContext context{"abcd", {}, {{"relay-1", relay, relay}}};
+  const SocketAddress other = *SocketAddress::parse("203.0.113.2:443");
+  report.path = {session::kRelayLabel, relay};
+  AnalyticsContext context{"abcd", {}, {{"relay-0", link_address(4), other, true}, {"relay-1", relay, relay}}};
   context.identity.connector = model::ConnectorId(5);
   context.identity.connector_name = "attic";
   const std::string line = to_analytics_line(report, table, context);
@@ -249,16 +265,11 @@ TEST(FlowLog, AnalyticsLinesHaveTheFieldsThatShippersRead) {
         R"("user":{"email":"ann@example.org","id":"7"})", R"("device":{"id":"70"})", R"("resource_ip":"10.0.0.5")",
         R"("resource":{"address":"*.home","applied_rule":"*.home","id":"3"})", R"("rx":20)", R"("tx":100)",
         R"("duration":1500)", R"("tunnel_path":"relayed")", R"("tunnel_proto":"quic/udp")", R"("cbct_freshness":60)",
-        R"("relays":[{"ip":"203.0.113.1","name":"relay-1","port":443}])"}) {
+        R"("relays":[{"ip":"203.0.113.1","name":"relay-1","port":443}])", R"("connect_ms":1.25)", R"("rtt_ms":30.0)",
+        R"("first_byte_ms":8.0)",
+        R"("stalls":{"our_window_ms":0,"path_ms":0,"slow_reader_ms":700,"slow_server_ms":0})"}) {
     EXPECT_NE(std::string::npos, line.find(part)) << part << "\n" << line;
   }
-  context.relays.front() = {"relay-1", link_address(4), relay, true};
-  const std::string over_tls = to_analytics_line(report, table, context);
-  EXPECT_NE(std::string::npos, over_tls.find(R"("tunnel_proto":"quic/tls")")) << over_tls;
-  EXPECT_NE(std::string::npos, over_tls.find(R"("relays":[{"ip":"203.0.113.1","name":"relay-1","port":443}])"));
-  report.is_direct = true;
-  EXPECT_NE(std::string::npos, to_analytics_line(report, table, context).find(R"("tunnel_proto":"quic/udp")"));
-  report.is_direct = false;
   const auto record = to_flow_record(report);
   ASSERT_TRUE(record);
   EXPECT_EQ("10.0.0.5:3000", record->target());
@@ -277,6 +288,29 @@ TEST(FlowLog, AnalyticsLinesHaveTheFieldsThatShippersRead) {
   EXPECT_EQ(std::string::npos, failed.find("resource_ip"));
   report.refusal = wire::REFUSAL_NOT_IN_LEASE;
   EXPECT_NE(std::string::npos, to_analytics_line(report, table, context).find("denied_access"));
+}
+
+TEST(FlowLog, AnalyticsLinesSayWhichWayThisSessionWent) {
+  FlowReport report = report_of_gitea();
+  const policy::ResourceTable table = table_with_gitea();
+  const SocketAddress relay = *SocketAddress::parse("203.0.113.1:443");
+  const SocketAddress other = *SocketAddress::parse("203.0.113.2:443");
+  const AnalyticsContext context{"abcd", {}, {{"relay-0", link_address(4), other, true}, {"relay-1", relay, relay}}};
+  report.path = {session::kRelayLabel, relay};
+  EXPECT_EQ(std::string::npos, to_analytics_line(report, table, context).find("client_ip"))
+      << "nobody knows it behind a relay";
+  report.path = {session::kRelayLabel, link_address(4)};
+  const std::string over_tls = to_analytics_line(report, table, context);
+  EXPECT_NE(std::string::npos, over_tls.find(R"("tunnel_proto":"quic/tls")")) << over_tls;
+  EXPECT_NE(std::string::npos, over_tls.find(R"("relays":[{"ip":"203.0.113.2","name":"relay-0","port":443}])"));
+  report.path = {session::kDirectLabel, *SocketAddress::parse("198.51.100.7:4711")};
+  const std::string direct = to_analytics_line(report, table, context);
+  for (const char* part : {R"("client_ip":"198.51.100.7")", R"("tunnel_proto":"quic/udp")", R"("tunnel_path":"direct")",
+                           R"("relays":[])"}) {
+    EXPECT_NE(std::string::npos, direct.find(part)) << part << "\n" << direct;
+  }
+  report.path = {};
+  EXPECT_EQ(std::string::npos, to_analytics_line(report, table, context).find("tunnel_")) << "it is not known";
 }
 
 }  // namespace

@@ -305,7 +305,7 @@ void TargetSockets::read_ready(Instant now) {
 }
 
 TargetSockets::ReadOutcome TargetSockets::read_once(Instant now, FlowId flow, Target& target) {
-  if (flows_.read_budget(flow) == 0) return ReadOutcome::Blocked;  // a ResumeTarget follows
+  if (flows_.read_budget(now, flow) == 0) return ReadOutcome::Blocked;  // a ResumeTarget follows
   if (!have_room()) return ReadOutcome::Starved;
   const MutableBytes room = block_.bytes().subspan(used_, std::min(kReadSize, block_.bytes().size() - used_));
   const ssize_t got = recv(target.fd.get(), room.data(), room.size(), 0);

@@ -1,8 +1,8 @@
-#include "client_core/flow_meter.hpp"
+#include "session/flow_meter.hpp"
 
 #include <gtest/gtest.h>
 
-namespace postern::client {
+namespace postern::session {
 namespace {
 
 using namespace std::chrono_literals;
@@ -63,5 +63,18 @@ TEST(FlowMeter, CountsTheTimeInWhichAWindowThatMayNotGrowWasFull) {
   EXPECT_EQ(of(meter.stalls(Instant{9s}), StallCause::OurWindow), 1s);
 }
 
+TEST(FlowMeter, AtTheConnectorWhoDoesNotTakeIsTheServer) {
+  FlowMeter meter(StallCause::SlowServer);
+  meter.handle_started(Instant{10s});
+  meter.handle_received(Instant{10s}, 1000, false);
+  meter.handle_taken(Instant{10s + 10ms}, 500);
+  meter.handle_taken(Instant{12s}, 500);
+  meter.begin_upward_stall(Instant{12s}, StallCause::SlowReader);
+  meter.end_upward_stall(Instant{12s + 30ms});
+  const Stalls stalls = meter.stalls(Instant{20s});
+  EXPECT_EQ(of(stalls, StallCause::SlowServer), 1990ms);
+  EXPECT_EQ(of(stalls, StallCause::SlowReader), 30ms) << "a window that was closed was closed, however shortly";
+}
+
 }  // namespace
-}  // namespace postern::client
+}  // namespace postern::session

@@ -1,8 +1,8 @@
-#include "client_core/flow_meter.hpp"
+#include "session/flow_meter.hpp"
 
 #include <algorithm>
 
-namespace postern::client {
+namespace postern::session {
 
 std::string_view to_string(StallCause cause) {
   constexpr std::array<std::string_view, static_cast<std::size_t>(StallCause::kCount)> kNames = {
@@ -21,19 +21,20 @@ void FlowMeter::handle_received(Instant now, std::size_t bytes, bool is_window_f
   bytes_down_ += bytes;
   held_ += bytes;
   if (!first_byte_) first_byte_ = now;
-  begin(now, reader_, StallCause::SlowReader);
+  begin(now, taker_);
   end(now, window_);
-  if (is_window_full) begin(now, window_, StallCause::OurWindow);
+  if (is_window_full) begin(now, window_);
 }
 
 void FlowMeter::handle_taken(Instant now, std::size_t bytes) {
   held_ -= std::min<std::uint64_t>(bytes, held_);
-  end(now, reader_);
-  if (held_ > 0) begin(now, reader_, StallCause::SlowReader);
+  end(now, taker_);
+  if (held_ > 0) begin(now, taker_);
 }
 
 void FlowMeter::begin_upward_stall(Instant now, StallCause cause) {
-  begin(now, upward_, cause);
+  if (!upward_.since) upward_.cause = cause;
+  begin(now, upward_);
 }
 
 std::optional<Duration> FlowMeter::connect_time() const {
@@ -50,7 +51,7 @@ std::optional<Duration> FlowMeter::first_byte_time() const {
 
 Stalls FlowMeter::stalls(Instant now) const {
   Stalls all = stalls_;
-  for (const Stall* stall : {&upward_, &reader_, &window_}) {
+  for (const Stall* stall : {&upward_, &taker_, &window_}) {
     all[static_cast<std::size_t>(stall->cause)] += stall->length(now);
   }
   return all;
@@ -59,12 +60,12 @@ Stalls FlowMeter::stalls(Instant now) const {
 Duration FlowMeter::Stall::length(Instant now) const {
   if (!since) return {};
   const Duration length = now - *since;
-  return cause == StallCause::SlowReader && length < kReaderPause ? Duration{} : length;
+  return length < ignored ? Duration{} : length;
 }
 
 /// The cause of a stall that goes on is the one that it began with.
-void FlowMeter::begin(Instant now, Stall& stall, StallCause cause) {
-  if (!stall.since) stall = {now, cause};
+void FlowMeter::begin(Instant now, Stall& stall) {
+  if (!stall.since) stall.since = now;
 }
 
 void FlowMeter::end(Instant now, Stall& stall) {
@@ -72,4 +73,4 @@ void FlowMeter::end(Instant now, Stall& stall) {
   stall.since.reset();
 }
 
-}  // namespace postern::client
+}  // namespace postern::session
