@@ -314,7 +314,7 @@ void Client::settle_paths(Instant now) {
   DirectPaths& direct = plane_->direct;
   const auto mapped = relay_.mapped_address();
   local_.reflexive.assign(mapped ? 1 : 0, mapped.value_or(SocketAddress{}));
-  direct.set_relay(relay_.address());
+  direct.set_relay(now, relay_.is_bound(now) ? relay_.address() : std::nullopt);
   direct.set_local(now, local_);
   direct.retain([&](session::SessionId session) { return plane_->peers.find(session) != nullptr; });
   for (const auto& [id, peer] : plane_->peers.all()) {

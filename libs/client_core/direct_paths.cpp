@@ -41,6 +41,18 @@ void DirectPaths::set_local(Instant now, const path::LocalView& local) {
   }
 }
 
+void DirectPaths::set_relay(Instant now, const std::optional<SocketAddress>& relay) {
+  const bool is_lost = relay_ && !relay;
+  const bool is_found = !relay_ && relay;
+  relay_ = relay;
+  for (auto& [session, way] : ways_) {
+    if (is_found && way.stuck) leave(now, session, way, *std::exchange(way.stuck, std::nullopt));
+    if (!is_lost || way.stage != Stage::Relayed) continue;
+    way.pause = {};
+    begin_soon(now, way);
+  }
+}
+
 // --- sessions ------------------------------------------------------------------------------------------------------
 
 void DirectPaths::handle_ready(Instant now, session::SessionId session) {
@@ -63,7 +75,8 @@ void DirectPaths::begin_soon(Instant now, Way& way) {
 void DirectPaths::begin_round(Instant now, session::SessionId session, Way& way) {
   way.next_round.reset();
   way.round_began = now;
-  way.pause = std::clamp(way.pause * 2, config_.round_pause_min, config_.round_pause_max);
+  const Duration longest = relay_ ? config_.round_pause_max : config_.lone_pause_max;
+  way.pause = std::clamp(way.pause * 2, config_.round_pause_min, longest);
   wire::Candidates message = path::to_message(++way.round, local_);
   const bool has_none = message.candidates_size() == 0;
   if (way.stage == Stage::Relayed) {
@@ -72,6 +85,11 @@ void DirectPaths::begin_round(Instant now, session::SessionId session, Way& way)
   way.is_awaiting = true;
   way.decide_at.reset();
   if (messages_.size() < kMessagesMax) messages_.emplace_back(session, std::move(message));
+  if (relay_ || way.stage != Stage::Relayed || !way.last_remote) return;
+  // Its answer would come by the relay that is lost.
+  way.is_awaiting = false;
+  start_checks(now, session, way);
+  settle_checks(now, session, way);
 }
 
 void DirectPaths::handle_candidates(Instant now, session::SessionId session, const wire::Candidates& message) {
@@ -99,7 +117,10 @@ void DirectPaths::start_checks(Instant now, session::SessionId session, Way& way
     if (!is_used) sessions_.disallow_remote(session, proven.remote);
     return !is_used;
   });
-  const auto remotes = path::checkable(local_, way.peer, excluded_);
+  auto remotes = path::checkable(local_, way.peer, excluded_);
+  if (!relay_ && way.last_remote && std::ranges::find(remotes, *way.last_remote) == remotes.end()) {
+    remotes.insert(remotes.begin(), *way.last_remote);
+  }
   if (way.stage == Stage::Relayed) {
     way.reason = remotes.empty() ? path::RelayReason::PeerHasNone : path::RelayReason::ChecksRunning;
   }
@@ -115,6 +136,8 @@ bool DirectPaths::handle_event(Instant now, const session::Event& event) {
     way.stage = Stage::Direct;
     way.reason = path::RelayReason::None;
     way.path_since = way.verified = now;
+    way.last_remote = changed->path.remote;
+    way.stuck.reset();
     return true;
   }
   const auto* failed = std::get_if<session::PathFailed>(&event);
@@ -177,6 +200,7 @@ void DirectPaths::handle_proven(Instant now, session::SessionId session, Way& wa
   if (way.path && way.path->remote == proven.remote) {
     way.path->round_trip = proven.round_trip;
     way.verified = now;
+    way.stuck.reset();
     count_futile(session, way);
   }
   const Instant at = now + std::max(config_.gather_time, 2 * proven.round_trip);
@@ -199,7 +223,9 @@ void DirectPaths::decide(Instant now, session::SessionId session, Way& way) {
   const auto current = way.path ? std::optional(way.path->remote) : std::nullopt;
   const auto best = path::choose(way.proven, current);
   if (!best || best->remote == current) return;
-  const auto moved = sessions_.migrate(now, session, {session::kDirectLabel, best->remote}, best->round_trip);
+  // Without a relay the session leaves nothing that works: it goes at once.
+  const auto round_trip = relay_ ? std::optional(best->round_trip) : std::nullopt;
+  const auto moved = sessions_.migrate(now, session, {session::kDirectLabel, best->remote}, round_trip);
   if (!moved) {
     way.decide_at = now + kRetryMove;
     return;
@@ -221,6 +247,7 @@ void DirectPaths::leave(Instant now, session::SessionId session, Way& way, path:
         relay_ && sessions_.migrate(now, session, {session::kRelayLabel, *relay_}, std::nullopt).has_value();
     if (!has_left) {
       way.probed = now;  // watch() tries again
+      way.stuck = reason;
       return;
     }
   }

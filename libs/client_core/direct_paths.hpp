@@ -12,6 +12,9 @@
 // or of the connector's starts one at once. On a direct path silence after traffic is looked into with a probe; if that
 // has no answer either, the session goes back to the relay and what was in flight is sent again there. A direct path
 // that nothing used for long is left before the next flow, because a NAT may have forgotten it.
+//
+// Where no relay is bound there is nowhere to go back to: a silent path is kept and looked at again and again. A
+// session that is on the relay when that is lost cannot hear new candidates: it checks those that it knows.
 #pragma once
 
 #include <deque>
@@ -34,6 +37,8 @@ struct DirectPathsConfig {
   Duration gather_time = std::chrono::milliseconds(60);
   Duration round_pause_min = std::chrono::seconds(5);
   Duration round_pause_max = std::chrono::minutes(10);
+  /// The longest while there is no relay either: nothing of the session arrives then.
+  Duration lone_pause_max = std::chrono::seconds(15);
   /// A connector that says nothing for so long does not know candidates.
   Duration answer_max = std::chrono::seconds(3);
   /// Silence on a direct path that is looked into, at least; three round trips where that is more.
@@ -66,7 +71,7 @@ class DirectPaths {
   /// What leads into our own tunnel.
   void set_excluded(std::vector<IpPrefix> excluded) { excluded_ = std::move(excluded); }
   /// The relay that sessions go back to; nothing while none is bound.
-  void set_relay(const std::optional<SocketAddress>& relay) { relay_ = relay; }
+  void set_relay(Instant now, const std::optional<SocketAddress>& relay);
 
   // --- sessions --------------------------------------------------------------------------------------------------
   /// The connector has accepted Hello.
@@ -112,7 +117,9 @@ class DirectPaths {
     std::optional<Instant> next_round;
     std::optional<Instant> decide_at;
 
-    std::optional<path::ProvenRemote> path;  ///< Moving and Direct
+    std::optional<path::ProvenRemote> path;    ///< Moving and Direct
+    std::optional<SocketAddress> last_remote;  ///< where it was direct the last time
+    std::optional<path::RelayReason> stuck;    ///< why it would be left if there were a relay
     Instant path_since;
     Instant verified;  ///< the last time that the peer is known to have been reached directly
     Instant probed;

@@ -29,7 +29,7 @@ class DirectPathsTest : public testing::Test {
     local_.port = 4000;
     local_.interfaces = {{*IpAddress::parse("2001:db8:77::10"), 64}};
     paths_.set_local(pair_.now, local_);
-    paths_.set_relay(kRelay);
+    paths_.set_relay(pair_.now, kRelay);
   }
 
   void start() { paths_.handle_ready(pair_.now, pair_.session); }
@@ -87,6 +87,9 @@ class DirectPathsTest : public testing::Test {
     ASSERT_TRUE(pair_.client.endpoint.write(pair_.session, *stream,
                                             pair_.client.pool.copy(Bytes(std::min<std::size_t>(size, 60'000)))));
   }
+
+  /// Whatever was written has been acknowledged.
+  [[nodiscard]] bool has_arrived() const { return pair_.client.endpoint.stats(pair_.session)->bytes_in_flight == 0; }
 
   const SocketAddress kRelay = *SocketAddress::parse("192.0.2.1:443");
   const SocketAddress kFar = *SocketAddress::parse("[2001:db8:1::10]:5000");
@@ -250,7 +253,7 @@ TEST_F(DirectPathsTest, AConnectorThatKnowsNoCandidatesAndARelayOverTcpAreSaid) 
   start();
   run_for(seconds(10));
   EXPECT_EQ(reason(), RelayReason::AwaitingPeer);
-  paths_.set_relay(SocketAddress{*IpAddress::parse("100::1"), 443});
+  paths_.set_relay(pair_.now, SocketAddress{*IpAddress::parse("100::1"), 443});
   paths_.note_flows(pair_.now, pair_.session, 1);
   answers_candidates_ = true;
   cut(true);
@@ -259,9 +262,51 @@ TEST_F(DirectPathsTest, AConnectorThatKnowsNoCandidatesAndARelayOverTcpAreSaid) 
 }
 
 TEST_F(DirectPathsTest, ARelayOverTcpDoesNotKeepASessionFromAPathOverUdp) {
-  paths_.set_relay(SocketAddress{*IpAddress::parse("100::1"), 443});
+  paths_.set_relay(pair_.now, SocketAddress{*IpAddress::parse("100::1"), 443});
   go_direct();
   EXPECT_EQ(reason(), RelayReason::None);
+}
+
+TEST_F(DirectPathsTest, WithoutARelayASilentPathIsKeptAndUsedAgainOnceItAnswers) {
+  go_direct();
+  paths_.note_flows(pair_.now, pair_.session, 1);
+  paths_.set_relay(pair_.now, std::nullopt);
+  cut(true);
+  write(50'000);
+  run_for(seconds(20));
+  EXPECT_TRUE(is_direct()) << "there is no other way";
+  cut(false);
+  EXPECT_TRUE(run_until([&] { return has_arrived(); }, seconds(8)));
+  EXPECT_TRUE(is_direct());
+}
+
+TEST_F(DirectPathsTest, APathThatWasSilentWithoutARelayIsLeftAsSoonAsThereIsOne) {
+  go_direct();
+  paths_.note_flows(pair_.now, pair_.session, 1);
+  paths_.set_relay(pair_.now, std::nullopt);
+  cut(true);
+  write(50'000);
+  run_for(seconds(5));
+  ASSERT_TRUE(is_direct());
+  paths_.set_relay(pair_.now, kRelay);
+  EXPECT_FALSE(is_direct());
+  EXPECT_TRUE(run_until([&] { return has_arrived(); }, seconds(8)));
+}
+
+TEST_F(DirectPathsTest, ASessionWhoseRelayIsLostGoesBackToTheDirectPathThatItKnows) {
+  go_direct();
+  paths_.note_flows(pair_.now, pair_.session, 1);
+  cut(true);
+  write(50'000);
+  pair_.up.options.down = pair_.down.options.down = true;
+  answers_candidates_ = false;
+  ASSERT_TRUE(run_until([&] { return !is_direct(); }, seconds(5)));
+  run_for(seconds(5));
+  paths_.set_relay(pair_.now, std::nullopt);
+  run_for(seconds(30));
+  EXPECT_FALSE(is_direct());
+  cut(false);
+  EXPECT_TRUE(run_until([&] { return is_direct() && has_arrived(); }, seconds(25)));
 }
 
 TEST_F(DirectPathsTest, ForgetsSessionsThatHaveEnded) {

@@ -21,11 +21,17 @@ class LiveShell:
             *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=1
         )
 
-    def echoes(self, line: str, seconds: float = LINE_SECONDS) -> bool:
+    def write(self, line: str) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
-        return read_line(self._process, seconds).strip() == line
+
+    def reads(self, seconds: float = LINE_SECONDS) -> str:
+        return read_line(self._process, seconds).strip()
+
+    def echoes(self, line: str, seconds: float = LINE_SECONDS) -> bool:
+        self.write(line)
+        return self.reads(seconds) == line
 
     def round_trip(self, line: str) -> float:
         """Seconds until the line came back."""

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from lab import nat
+from lab.live import LiveShell
 from lab.postern import Postern
 from lab.testbed import Lab, await_true
 from lab.topology import CONNECTOR, HOME_NAT, SERVER
@@ -23,6 +24,8 @@ ROUND_SECONDS = 12.0
 BACK_SECONDS = 3.0
 """A transfer over a direct path that was cut must go on within this time."""
 AGAIN_SECONDS = 30.0
+LONE_SECONDS = 90.0
+"""A relay that vanished without a word is noticed after 30 s; then the direct path is looked for every 15 s."""
 
 
 def _fetch(postern: Postern) -> str:
@@ -225,6 +228,28 @@ def test_a_transfer_outlives_the_end_of_its_direct_path_byte_for_byte(clean: Pos
     print(f"longest time without a byte: {longest:.2f} s")
     assert (size, digest) == _expected()
     assert longest < BACK_SECONDS
+
+
+def test_a_direct_path_that_was_cut_while_the_server_is_away_is_found_again(clean: Postern) -> None:
+    _with_nats(clean, nat.PLAIN, nat.PLAIN)
+    _await_path(clean, "direct")
+    shell = LiveShell(clean)
+    try:
+        assert shell.echoes("before")
+        clean.kill_server()
+        nat.block_udp(clean.lab.host("laptop-nat"))
+        # What is written meanwhile makes the client leave for the relay, which it believes to be there for some time.
+        shell.write("while it is cut")
+        await_true("the session is relayed", lambda: _session(clean)["path"] == "relay", AGAIN_SECONDS, every=0.1)
+        nat.unblock_udp(clean.lab.host("laptop-nat"))
+        free = time.monotonic()
+        assert shell.reads(LONE_SECONDS) == "while it is cut"
+        print(f"answered {time.monotonic() - free:.1f} s after the way was free")
+        assert _session(clean)["path"] == "direct"
+    finally:
+        shell.close()
+        clean.serve()
+    clean.await_online()
 
 
 def test_a_connector_whose_address_changes_is_followed_while_a_transfer_runs(clean: Postern, bytes_port: int) -> None:
