@@ -34,6 +34,7 @@ Client::Client(ClientConfig config, BlockPool& pool, RandomSource& random)
       relay_(&identity::hmac_sha256, random) {
   dns_.set_answers_ipv6(config_.ipv6);
   names_.set_server_host(model::DnsName::parse(config_.server_host));
+  names_.set_proxy_host(model::DnsName::parse(config_.proxy_host));
 }
 
 Client::~Client() = default;
@@ -119,6 +120,7 @@ void Client::adopt_route(Instant now, const RouteId& route) {
   sessions.credentials = config_.credentials;
   sessions.route = route;
   sessions.limits = config_.session_limits;
+  sessions.udp_payload_max = config_.udp_payload_max;
   PeersConfig peers = config_.peers;
   peers.device = config_.device;
   peers.software = config_.software;

@@ -41,10 +41,12 @@ struct ClientConfig {
   Digest device{};          ///< of the credentials' key
   std::string software;     ///< "postern/0.1.0 linux"
   std::string server_host;  ///< never answered with a virtual address
+  std::string proxy_host;   ///< the same; empty without a proxy, or with one that is given by address
   resolver::VirtualNetwork network;
   std::uint16_t mtu = 1500;
   bool ipv6 = true;  ///< whether names get AAAA answers: not where the host has IPv6 switched off
   session::Limits session_limits;
+  std::uint16_t udp_payload_max = 1452;  ///< or session::kJumboPayload where this host's network has such frames
   PeersConfig peers;
   FlowsConfig flows;
   DirectPathsConfig direct;

@@ -149,6 +149,7 @@ std::vector<SessionStatus> Client::session_status() const {
     entry.bytes_sent = stats->bytes_sent;
     entry.bytes_received = stats->bytes_received;
     entry.packets_lost = stats->packets_lost;
+    entry.packet_size = stats->packet_size;
   }
   return all;
 }

@@ -199,9 +199,11 @@ void DirectPaths::handle_proven(Instant now, session::SessionId session, Way& wa
   }
   if (way.path && way.path->remote == proven.remote) {
     way.path->round_trip = proven.round_trip;
+    const bool is_gone_around = this->is_gone_around(session, way);
     way.verified = now;
     way.stuck.reset();
     count_futile(session, way);
+    if (is_gone_around) begin_afresh(now, session, way);
   }
   const Instant at = now + std::max(config_.gather_time, 2 * proven.round_trip);
   if (!way.decide_at) way.decide_at = at;
@@ -231,7 +233,7 @@ void DirectPaths::decide(Instant now, session::SessionId session, Way& way) {
     return;
   }
   way.path = *best;
-  way.is_afresh = false;
+  way.begun_afresh.reset();
   way.futile = 0;
   way.stage = Stage::Moving;
   way.path_since = now;
@@ -278,10 +280,7 @@ std::optional<Instant> DirectPaths::silence_due(session::SessionId session, cons
   const bool was_asked = stats->bytes_in_flight > 0 || stats->last_heard > way.verified;
   std::optional<Instant> due;
   if (was_asked) due = heard + patience;
-  // The connector does not trust this path any more.
-  if (stats->last_relayed > way.path_since + kStragglerTime && stats->last_relayed > way.verified) {
-    due = stats->last_relayed;
-  }
+  if (is_gone_around(session, way)) due = stats->last_relayed;
   if (!due) return std::nullopt;
   return std::max(*due, way.probed + kProbePause);
 }
@@ -292,6 +291,13 @@ void DirectPaths::watch(Instant now, session::SessionId session, Way& way) {
   way.probed = now;
   if (way.futile >= config_.futile_probes_max) return begin_afresh(now, session, way);
   way.checker.probe(now, way.path->remote);
+}
+
+/// The connector does not trust this path any more. If checks get through, larger packets do not.
+bool DirectPaths::is_gone_around(session::SessionId session, const Way& way) const {
+  const auto stats = sessions_.stats(session);
+  return way.stage == Stage::Direct && stats && stats->last_relayed > way.path_since + kStragglerTime &&
+         stats->last_relayed > way.verified;
 }
 
 /// Checks get through; does anything that the session sends?
@@ -305,7 +311,9 @@ void DirectPaths::count_futile(session::SessionId session, Way& way) const {
 /// A fresh label starts with packets that every path carries.
 void DirectPaths::begin_afresh(Instant now, session::SessionId session, Way& way) {
   way.futile = 0;
-  if (std::exchange(way.is_afresh, true)) return leave(now, session, way, path::RelayReason::ValidationFailed);
+  const auto before = std::exchange(way.begun_afresh, now);
+  if (before && now - *before < config_.good_life) return leave(now, session, way, path::RelayReason::ValidationFailed);
+  way.path_since = now;
   (void)sessions_.migrate(now, session, {session::kDirectLabel, way.path->remote}, std::nullopt);
 }
 

@@ -123,9 +123,9 @@ class DirectPaths {
     Instant path_since;
     Instant verified;  ///< the last time that the peer is known to have been reached directly
     Instant probed;
-    bool is_afresh = false;  ///< the path was begun a second time
-    unsigned futile = 0;     ///< probes that were answered while nothing of the session was, although it waited
-    Instant heard_before;    ///< when the session had been heard at the last of them
+    std::optional<Instant> begun_afresh;  ///< when the path was begun a second time
+    unsigned futile = 0;   ///< probes that were answered while nothing of the session was, although it waited
+    Instant heard_before;  ///< when the session had been heard at the last of them
     unsigned failures = 0;
     Instant held_until;
   };
@@ -140,6 +140,7 @@ class DirectPaths {
   void leave(Instant now, session::SessionId session, Way& way, path::RelayReason reason);
   void watch(Instant now, session::SessionId session, Way& way);
   void count_futile(session::SessionId session, Way& way) const;
+  [[nodiscard]] bool is_gone_around(session::SessionId session, const Way& way) const;
   void begin_afresh(Instant now, session::SessionId session, Way& way);
   [[nodiscard]] std::optional<Instant> silence_due(session::SessionId session, const Way& way) const;
   [[nodiscard]] bool is_over_tcp() const;

@@ -229,6 +229,32 @@ TEST_F(DirectPathsTest, APathWhoseMtuFallsIsBegunAfreshAndStaysDirect) {
   EXPECT_TRUE(is_direct());
 }
 
+TEST_F(DirectPathsTest, APathWhoseMtuFallsForWhatComesIsBegunAfreshTooAndStaysDirect) {
+  go_direct();
+  paths_.note_flows(pair_.now, pair_.session, 1);
+  const auto stream = *pair_.client.endpoint.open_stream(pair_.session);
+  ASSERT_TRUE(pair_.client.endpoint.write(pair_.session, stream, pair_.client.pool.copy(Bytes(10))));
+  std::size_t arrived = 0;
+  pair_.client.on_event = [&](const session::Event& event) {
+    (void)paths_.handle_event(pair_.now, event);
+    if (!std::holds_alternative<session::StreamReadable>(event)) return;
+    for (Slice slice = pair_.client.endpoint.read(pair_.session, stream); !slice.empty();
+         slice = pair_.client.endpoint.read(pair_.session, stream)) {
+      arrived += slice.size();
+      pair_.client.endpoint.consume(pair_.session, stream, slice.size());
+    }
+  };
+  run_for(milliseconds(100));
+  ASSERT_TRUE(pair_.connector.endpoint.write(pair_.peer_session, stream, pair_.connector.pool.copy(Bytes(60'000))));
+  ASSERT_TRUE(run_until([&] { return arrived == 60'000; }, seconds(8)));
+  run_for(seconds(12));
+  pair_.up.direct.mtu = pair_.down.direct.mtu = 1300;
+  ASSERT_TRUE(pair_.connector.endpoint.write(pair_.peer_session, stream, pair_.connector.pool.copy(Bytes(60'000))));
+  EXPECT_TRUE(run_until([&] { return arrived == 120'000; }, seconds(4)));
+  run_for(seconds(5));
+  EXPECT_TRUE(is_direct());
+}
+
 TEST_F(DirectPathsTest, AQuietPathIsProbedOnceAndThenLeftInPeace) {
   go_direct();
   write(50'000);

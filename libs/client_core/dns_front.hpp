@@ -26,15 +26,19 @@ class ResourceNames final : public resolver::NameDirectory {
  public:
   explicit ResourceNames(const Directory& directory) : directory_(directory) {}
   void set_server_host(std::optional<model::DnsName> host) { server_host_ = std::move(host); }
+  /// The proxy on the way to the server.
+  void set_proxy_host(std::optional<model::DnsName> host) { proxy_host_ = std::move(host); }
   [[nodiscard]] bool has_resource_for(const model::DnsName& name) const override {
     const model::Resource* resource = directory_.table().match(name);
-    return resource != nullptr && !resource->is_bypass() && !is_server_host(name);
+    return resource != nullptr && !resource->is_bypass() && !is_server_host(name) && !is_proxy_host(name);
   }
   [[nodiscard]] bool is_server_host(const model::DnsName& name) const { return name == server_host_; }
+  [[nodiscard]] bool is_proxy_host(const model::DnsName& name) const { return name == proxy_host_; }
 
  private:
   const Directory& directory_;
   std::optional<model::DnsName> server_host_;
+  std::optional<model::DnsName> proxy_host_;
 };
 
 struct DnsDatagram {

@@ -120,6 +120,11 @@ class Client::Explainer {
           "this is the name of the Postern server itself, which is always reached directly, never as a resource");
       return false;
     }
+    if (client_.names_.is_proxy_host(*name)) {
+      end(ExplainVerdict::OwnServer,
+          "this is the name of the proxy on the way to the Postern server, which is always reached directly");
+      return false;
+    }
     const auto number = client_.addresses_.number_of(*name);
     if (number) out_.virtual_addresses.push_back(network.at(IpFamily::V4, *number));
     if (number && client_.config_.ipv6) out_.virtual_addresses.push_back(network.at(IpFamily::V6, *number));

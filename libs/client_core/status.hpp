@@ -53,8 +53,9 @@ struct SessionStatus {
   std::uint64_t bytes_received = 0;
   std::uint64_t packets_lost = 0;
   std::string failure;
-  std::string transport{};    ///< "udp", or "tls" for a relay that UDP does not reach
-  std::string path_reason{};  ///< why it is "relay", one sentence
+  std::string transport{};      ///< "udp", or "tls" for a relay that UDP does not reach
+  std::string path_reason{};    ///< why it is "relay", one sentence
+  std::size_t packet_size = 0;  ///< UDP payload that the path is known to carry
 };
 
 struct RelayStatus {

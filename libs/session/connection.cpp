@@ -86,6 +86,8 @@ std::unique_ptr<Connection> Connection::accept(ConnectionContext& context, Sessi
 ngtcp2_settings Connection::make_settings(ByteView token) const {
   // Largest first: nearly every path carries it, and then one round trip settles the matter.
   static constexpr std::array<std::uint16_t, 4> kProbes{1452, 1420, 1380, 1280};
+  // The jumbo one second: where the common size is lost nothing larger is tried, and everybody else waits for nothing.
+  static constexpr std::array<std::uint16_t, 5> kJumboProbes{1452, kJumboPayload, 1420, 1380, 1280};
   ngtcp2_settings settings;
   ngtcp2_settings_default(&settings);
   settings.initial_ts = clock_.at(last_heard_);
@@ -103,6 +105,9 @@ ngtcp2_settings Connection::make_settings(ByteView token) const {
   if (size == kProbes.front()) {
     settings.pmtud_probes = kProbes.data();
     settings.pmtud_probeslen = kProbes.size();
+  } else if (size == kJumboPayload) {
+    settings.pmtud_probes = kJumboProbes.data();
+    settings.pmtud_probeslen = kJumboProbes.size();
   }
   return settings;
 }
@@ -192,6 +197,7 @@ void Connection::handle_heard(Instant now, std::uint32_t label, const Path& from
   if (was_unanswered) probe_wanted_ = is_round_trip_doubtful_ = true;
   if (silence >= (was_unanswered ? kOutageMin : kSleepMin)) renewal_wanted_ = true;
   heard_label_ = label;
+  is_direct_doubted_ = false;
   handle_heard_on(label, from, header);
   // The client begins a path with a probe, and what follows it at once is a migration, which frees us of the debt.
   const bool is_left = !from.is_direct() || from == path_;
@@ -286,6 +292,7 @@ Instant Connection::next_timeout() const {
   if (state_ == ConnectionState::Ended) return linger_until_;
   Instant at = std::min(clock_.when(ngtcp2_conn_get_expiry(quic_)), last_heard_ + context_.config.idle_timeout);
   if (may_probe_early()) at = std::min(at, clock_.deadline(last_sent_, round_trip()));
+  if (const auto doubt = doubt_due()) at = std::min(at, *doubt);
   if (const auto pieces = datagrams_received_.next_timeout()) at = std::min(at, *pieces);
   if (held_by_pacer_) at = std::min(at, pacer_.paused_until());
   return at;
@@ -296,7 +303,16 @@ void Connection::handle_timeout(Instant now) {
   if (now - last_heard_ >= context_.config.idle_timeout) return end(CloseReason::IdleTimeout, 0, "nothing heard");
   datagrams_received_.handle_timeout(now);
   refresh_info(now);
-  if (may_probe_early() && now >= clock_.deadline(last_sent_, round_trip())) probe_early(now);
+  if (const auto doubt = doubt_due(); doubt && now >= *doubt) {
+    doubt_direct_path(now);
+  } else if (may_probe_early() && now >= clock_.deadline(last_sent_, round_trip())) {
+    if (std::exchange(is_direct_doubted_, false)) {
+      paths_.trust_direct();
+      flight_since_ = now;
+      refresh_path(now);
+    }
+    probe_early(now);
+  }
   if (state_ == ConnectionState::Ended) return;
   const std::uint64_t own = clock_.at(now);
   if (ngtcp2_conn_get_expiry(quic_) > own) return;
@@ -382,6 +398,7 @@ SessionStats Connection::stats() const {
   stats.streams_open = static_cast<std::uint32_t>(streams_.size());
   stats.path = path_;
   stats.bytes_in_flight = info_.bytes_in_flight;
+  if (is_established()) stats.packet_size = ngtcp2_conn_get_path_max_tx_udp_payload_size(quic_);
   stats.last_sent = last_sent_;
   stats.last_relayed = last_relayed_;
   stats.last_heard = last_heard_;
@@ -402,6 +419,7 @@ std::optional<Transmit> Connection::poll_transmit(Instant now, MutableBytes buff
   if (!straggler_.empty()) {
     if (const auto transmit = take_straggler(now, buffer)) return transmit;
   }
+  if (info_.bytes_in_flight == 0) flight_since_ = now;
   streams_.begin_write();
   const std::size_t train_max = quic_paces_ ? ngtcp2_conn_get_send_quantum(quic_) : pacer_.train_max();
   TrainWriter train(buffer, train_max, ngtcp2_conn_get_path_max_tx_udp_payload_size(quic_));

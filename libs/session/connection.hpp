@@ -133,6 +133,8 @@ class Connection final : public TimerEntry {
   void refresh_path(Instant now);
   /// The same when its label has changed.
   void refresh_label(Instant now);
+  void doubt_direct_path(Instant now);
+  [[nodiscard]] std::optional<Instant> doubt_due() const;
   void renew_path(Instant now);
   void handle_validated(const ngtcp2_path& path, ngtcp2_path_validation_result result);
 
@@ -169,7 +171,9 @@ class Connection final : public TimerEntry {
   Instant last_heard_;
   Instant last_relayed_;
   Instant last_sent_;
-  Instant path_since_;  ///< since when packets go the way that they go
+  Instant path_since_;              ///< since when packets go the way that they go
+  Instant flight_since_;            ///< since when something has been in flight without a break
+  bool is_direct_doubted_ = false;  ///< at the connector: see doubt_direct_path()
   Instant write_time_;
   bool ping_wanted_ = false;
   bool probe_wanted_ = false;

@@ -10,6 +10,8 @@ namespace {
 
 /// A candidate's round trip may be this much above the current one and still be validated first: measurements jitter.
 constexpr Duration kRoundTripSlack = std::chrono::microseconds(500);
+/// Silence of a client that has been asked something directly, at least; three round trips where that is more.
+constexpr Duration kDirectPatience = std::chrono::seconds(1);
 
 }  // namespace
 
@@ -88,6 +90,21 @@ void Connection::renew_path(Instant now) {
   renewal_wanted_ = false;
   renewed_label_ = label;
   clock_.handle_renewed();
+}
+
+std::optional<Instant> Connection::doubt_due() const {
+  const bool is_asked = context_.config.role == Role::Connector && path_.is_direct() && may_probe_early();
+  if (!is_asked) return std::nullopt;
+  return std::max(last_heard_, flight_since_) + std::max(kDirectPatience, 3 * round_trip());
+}
+
+/// A client that only receives does not notice that nothing comes: it has nothing to ask for. So what stays unanswered
+/// is asked through the relay, which tells the client too, and then again directly, as long as it is not heard.
+void Connection::doubt_direct_path(Instant now) {
+  paths_.distrust_direct();
+  is_direct_doubted_ = true;
+  refresh_path(now);
+  probe_early(now);
 }
 
 void Connection::handle_validated(const ngtcp2_path& path, ngtcp2_path_validation_result result) {

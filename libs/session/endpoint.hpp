@@ -61,6 +61,9 @@ enum class CongestionControl : std::uint8_t {
   Bbr,    ///< BBRv2: measures the path's rate and takes single losses for noise
 };
 
+/// What an Ethernet frame of 9000 bytes carries over IPv6 and UDP.
+inline constexpr std::uint16_t kJumboPayload = 8952;
+
 struct EndpointConfig {
   Role role = Role::Client;
   Credentials credentials;
@@ -70,7 +73,8 @@ struct EndpointConfig {
   std::uint8_t worker = 0;
   Duration idle_timeout = std::chrono::minutes(30);
   Duration handshake_timeout = std::chrono::seconds(5);
-  /// Largest UDP payload that is tried on a path (1200 to 65527); paths start at 1200.
+  /// Largest UDP payload that is tried on a path (1200 to 65527); paths start at 1200. With kJumboPayload all usual
+  /// sizes are tried.
   std::uint16_t udp_payload_max = 1452;
   PacketCipher packet_cipher = PacketCipher::Fastest;
   CongestionControl congestion_control = CongestionControl::Bbr;
@@ -96,6 +100,7 @@ struct SessionStats {
   Instant last_relayed;  ///< at the client: the last packet that came through a relay
   Instant last_sent;
   std::uint64_t bytes_in_flight = 0;
+  std::size_t packet_size = 0;  ///< UDP payload that the present path is known to carry
 };
 
 class Endpoint {

@@ -219,6 +219,44 @@ TEST_F(Paths, AConnectorThatDistrustsItsDirectPathsAnswersThroughTheRelayUntilHe
                               seconds(5)));
 }
 
+TEST_F(Paths, AConnectorThatIsNotAnsweredDirectlyAsksThroughTheRelayWithinTwoSeconds) {
+  ASSERT_TRUE(pair_.client.endpoint.allow_remote(pair_.session, kFar));
+  ASSERT_TRUE(pair_.connector.endpoint.allow_remote(pair_.peer_session, kFar));
+  pair_.run_for(milliseconds(200));
+  const StreamId stream = *pair_.client.endpoint.open_stream(pair_.session);
+  ASSERT_TRUE(pair_.client.endpoint.write(pair_.session, stream, pair_.client.pool.copy(Bytes(10))));
+  ASSERT_TRUE(pair_.client.endpoint.migrate(pair_.now, pair_.session, kDirectPath, milliseconds(20)));
+  ASSERT_TRUE(pair_.run_until([&] { return pair_.connector.endpoint.stats(pair_.peer_session)->path == kDirectPath; },
+                              seconds(5)));
+  pair_.run_for(seconds(60));
+  pair_.down.direct.down = true;
+  const Instant asked = pair_.now;
+  ASSERT_TRUE(pair_.connector.endpoint.write(pair_.peer_session, stream, pair_.connector.pool.copy(Bytes(5'000))));
+  pair_.run_for(milliseconds(900));
+  EXPECT_EQ(pair_.connector.endpoint.stats(pair_.peer_session)->path, kDirectPath) << "a quiet minute is no reason";
+  EXPECT_TRUE(pair_.run_until([&] { return pair_.client.endpoint.stats(pair_.session)->last_relayed > asked; },
+                              milliseconds(1'100)));
+}
+
+TEST_F(Paths, AConnectorThatIsNotAnsweredAtAllAsksBothWaysInTurn) {
+  ASSERT_TRUE(pair_.client.endpoint.allow_remote(pair_.session, kFar));
+  ASSERT_TRUE(pair_.connector.endpoint.allow_remote(pair_.peer_session, kFar));
+  pair_.run_for(milliseconds(200));
+  const StreamId stream = *pair_.client.endpoint.open_stream(pair_.session);
+  ASSERT_TRUE(pair_.client.endpoint.write(pair_.session, stream, pair_.client.pool.copy(Bytes(10))));
+  ASSERT_TRUE(pair_.client.endpoint.migrate(pair_.now, pair_.session, kDirectPath, milliseconds(20)));
+  ASSERT_TRUE(pair_.run_until([&] { return pair_.connector.endpoint.stats(pair_.peer_session)->path == kDirectPath; },
+                              seconds(5)));
+  pair_.run_for(seconds(1));
+  pair_.down.options.down = pair_.down.direct.down = true;
+  ASSERT_TRUE(pair_.connector.endpoint.write(pair_.peer_session, stream, pair_.connector.pool.copy(Bytes(5'000))));
+  pair_.run_for(seconds(20));
+  pair_.down.direct.down = false;  // the relay stays away
+  const Instant freed = pair_.now;
+  EXPECT_TRUE(
+      pair_.run_until([&] { return pair_.client.endpoint.stats(pair_.session)->last_heard > freed; }, seconds(20)));
+}
+
 TEST_F(Paths, ARelayThatMovesWhileTheSessionIsDirectIsWhereItGoesBackTo) {
   const SocketAddress moved = *SocketAddress::parse("192.0.2.99:443");
   ASSERT_TRUE(pair_.client.endpoint.allow_remote(pair_.session, kFar));

@@ -78,6 +78,10 @@ class PathTable {
   void distrust_direct() {
     for (Label& label : labels_) label.is_dead = label.is_direct;
   }
+  /// They lead where they led.
+  void trust_direct() {
+    for (Label& label : labels_) label.is_dead = false;
+  }
 
   // --- connection ids, at the connector --------------------------------------------------------------------------
   [[nodiscard]] std::optional<std::uint32_t> label_of(const ConnectionId& id) const {

@@ -78,10 +78,27 @@ def block_https_udp(router: Host) -> None:
     _load(router, f"table inet no_udp {{\n chain forward {{\n {rules}\n }}\n}}\n")
 
 
+def block_one_way(router: Host) -> None:
+    """UDP from the inside of this router to another place than the server is dropped; the other direction passes."""
+    unblock_udp(router)
+    rules = f'type filter hook forward priority -10\n iifname "lan" ip daddr != {SERVER} meta l4proto udp drop'
+    _load(router, f"table inet no_udp {{\n chain forward {{\n {rules}\n }}\n}}\n")
+
+
 def set_way_mtu(lab: Lab, mtu: int) -> None:
     """Packets between the two routers have at most this size; those between either and the server are as before."""
     for router, other in (("laptop-nat", HOME_NAT), ("home-nat", LAPTOP_NAT)):
         lab.host(router).run("ip", "route", "replace", f"{other}/32", "dev", "wan", "mtu", "lock", str(mtu))
+
+
+def set_link_mtu(lab: Lab, mtu: int) -> None:
+    """Every link of the lab takes packets of this size: networks with jumbo frames."""
+    for name in lab.pids():
+        host = lab.host(name)
+        for link in host.output("ip", "-o", "link", "show").splitlines():
+            interface = link.split(": ")[1].partition("@")[0]
+            if interface not in ("lo", "postern0"):
+                host.run("ip", "link", "set", interface, "mtu", str(mtu))
 
 
 def unblock_udp(router: Host) -> None:

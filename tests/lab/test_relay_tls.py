@@ -14,7 +14,7 @@ from lab import services
 from lab.live import LiveShell
 from lab.postern import CONNECTOR_USER, Postern
 from lab.testbed import Host, await_true
-from lab.topology import SERVER, SERVER6
+from lab.topology import INTERNET, SERVER, SERVER6
 
 SWITCH_SECONDS = 30.0
 NOTICE_SECONDS = 15.0
@@ -330,6 +330,38 @@ def test_everything_goes_through_a_proxy_where_nothing_else_goes_out(free: Poste
             proxy.open_the_house()
             proxy.stop()
         restart_connector(free)
+        restart_client(free)
+
+
+def test_a_proxy_given_by_name_is_reached_past_a_resource_that_covers_it(free: Postern) -> None:
+    proxy = Proxy(free, "laptop")
+    # Not the router but a host of the internet: what leads there is routed into the tunnel when a resource has it.
+    proxy.inside, proxy.router = INTERNET, free.lab.host("internet")
+    free.laptop.run("sh", "-ec", f"cp /etc/hosts /run/hosts; echo '{INTERNET} proxy.home.lan' >> /etc/hosts")
+    resources = {"internet": "203.0.113.0/24", "names": "*.home.lan"}
+    try:
+        proxy.start()
+        proxy.close_the_house()
+        for name, address in resources.items():
+            free.add_resource(name, address)
+            free.grant(name)
+        start_client_with(free, {"https_proxy": f"http://proxy.home.lan:{PROXY_PORT}"})
+        await_true("the client is online", lambda: free.status_word() == "online", SWITCH_SECONDS)
+        await_flow(free)
+        assert transport(free) == "tls"
+        assert "postern0" in free.laptop.output("ip", "route", "get", "203.0.113.77"), "the resource is routed"
+        assert "postern0" not in free.laptop.output("ip", "route", "get", INTERNET)
+        assert "proxy" in free.client("explain", "proxy.home.lan:3128", check=False).stdout
+        proxy.stop()
+        await_true("the loss is noticed", lambda: free.status_word() != "online", SWITCH_SECONDS)
+        proxy.start()
+        await_flow(free, 60)
+    finally:
+        for name in resources:
+            free.admin("resource", "delete", name)
+        proxy.open_the_house()
+        proxy.stop()
+        free.laptop.run("sh", "-ec", "cat /run/hosts > /etc/hosts")
         restart_client(free)
 
 

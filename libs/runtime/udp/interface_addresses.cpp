@@ -3,10 +3,15 @@
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <memory>
+
+#include "runtime/loop/descriptor.hpp"
 
 namespace postern::runtime {
 
@@ -31,7 +36,22 @@ unsigned length_of(const IpAddress& mask) {
   return length;
 }
 
+unsigned mtu_of(int fd, const std::string& interface) {
+  ifreq request{};
+  interface.copy(request.ifr_name, sizeof request.ifr_name - 1);
+  return ioctl(fd, SIOCGIFMTU, &request) == 0 && request.ifr_mtu > 0 ? static_cast<unsigned>(request.ifr_mtu) : 0;
+}
+
 }  // namespace
+
+unsigned largest_mtu(std::string_view but) {
+  const Descriptor fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  unsigned largest = 0;
+  for (const HostAddress& own : interface_addresses()) {
+    if (fd && own.interface != but) largest = std::max(largest, mtu_of(fd.get(), own.interface));
+  }
+  return largest;
+}
 
 std::vector<HostAddress> interface_addresses() {
   std::vector<HostAddress> all;

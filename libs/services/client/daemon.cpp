@@ -145,14 +145,18 @@ void Daemon::start_watchdog() {
 void Daemon::connect() {
   trouble_.clear();
   retry_at_.reset();
-  if (engine_ || look_up_deadline_) return;
+  if (engine_ || look_up_deadline_ || looks_for_proxy_) return;
   // The server's addresses are found before our resolver is installed, and kept.
   if (IpAddress::parse(sign_in_->server.host)) return handle_looked_up({sign_in_->server.host});
   if (look_up_.joinable()) look_up_.join();
   look_up_deadline_ = loop_.now() + kLookUpMax;
-  look_up_ = std::thread([this, host = sign_in_->server.host] {
+  look_up_ = std::thread([this, host = sign_in_->server.host, proxy = proxy_name()] {
     const auto addresses = look_up(host);
-    (void)loop_.post([this, addresses] { handle_looked_up(addresses); });
+    const auto proxies = proxy.empty() ? std::vector<std::string>() : look_up(proxy);
+    (void)loop_.post([this, addresses, proxies] {
+      if (!proxies.empty()) proxy_addresses_ = proxies;
+      handle_looked_up(addresses);
+    });
   });
 }
 
@@ -170,19 +174,48 @@ void Daemon::handle_looked_up(const std::vector<std::string>& addresses) {
     retry_at_ = loop_.now() + kRetry;
     return;
   }
-  start_engine();
+  find_proxy();
 }
 
 const runtime::HttpProxy* Daemon::https_proxy() const {
   return sign_in_ && sign_in_->server.proxies ? sign_in_->server.proxies->proxy_for(sign_in_->server.host) : nullptr;
 }
 
+std::string Daemon::proxy_name() const {
+  const auto* proxy = https_proxy();
+  return proxy == nullptr || IpAddress::parse(proxy->host) ? "" : proxy->host;
+}
+
+void Daemon::find_proxy() {
+  const std::string name = proxy_name();
+  if (name.empty() || !proxy_addresses_.empty()) return start_engine();
+  if (std::exchange(looks_for_proxy_, true)) return;
+  if (look_up_.joinable()) look_up_.join();
+  look_up_ = std::thread([this, name] {
+    const auto addresses = look_up(name);
+    (void)loop_.post([this, name, addresses] { handle_proxy_found(name, addresses); });
+  });
+}
+
+void Daemon::handle_proxy_found(const std::string& name, const std::vector<std::string>& addresses) {
+  looks_for_proxy_ = false;
+  if (!sign_in_ || sign_in_->paused || engine_) return;
+  if (addresses.empty()) {
+    trouble_ = "the proxy's name " + name + " is not found: check the network; tried again every 10 s";
+    retry_at_ = loop_.now() + kRetry;
+    return;
+  }
+  proxy_addresses_ = addresses;
+  start_engine();
+}
+
 /// The server may have moved: while its controller is away, its name is looked up again. The host's own name servers
 /// are asked directly; our resolver is never asked for our own server.
 void Daemon::look_again(Instant now) {
   if (!engine_ || looks_again_ || (next_look_up_ && now < *next_look_up_)) return;
-  const std::string& host = sign_in_->server.host;
-  if (IpAddress::parse(host)) return;
+  const std::string host = IpAddress::parse(sign_in_->server.host) ? "" : sign_in_->server.host;
+  const std::string proxy = proxy_name();
+  if (host.empty() && proxy.empty()) return;
   const auto lost = engine_->controller_lost_at();
   if (!lost || now - *lost < kAwayBeforeLookUp) return;
   next_look_up_ = now + kLookUpAgain;
@@ -190,27 +223,35 @@ void Daemon::look_again(Instant now) {
   const bool is_ours = dns_report_.manager != DnsManagerKind::None;
   looks_again_ = true;
   if (look_up_.joinable()) look_up_.join();
-  look_up_ = std::thread([this, host, is_ours, servers = dns_report_.upstream] {
-    const auto addresses = is_ours ? look_up_at(servers, host) : look_up(host);
-    (void)loop_.post([this, host, addresses] { handle_looked_again(host, addresses); });
+  look_up_ = std::thread([this, host, proxy, is_ours, servers = dns_report_.upstream] {
+    const auto find = [&](const std::string& name) -> LookedUp {
+      if (name.empty()) return {};
+      return {name, is_ours ? look_up_at(servers, name) : look_up(name)};
+    };
+    (void)loop_.post([this, server = find(host), found = find(proxy)] { handle_looked_again(server, found); });
   });
 }
 
-void Daemon::handle_looked_again(const std::string& host, const std::vector<std::string>& addresses) {
+void Daemon::handle_looked_again(const LookedUp& server, const LookedUp& proxy) {
   looks_again_ = false;
-  if (!sign_in_ || sign_in_->server.host != host || !engine_ || addresses.empty()) return;
+  if (!sign_in_ || !engine_) return;
+  if (!proxy.addresses.empty() && proxy.name == proxy_name()) {
+    proxy_addresses_ = proxy.addresses;
+    engine_->set_proxy_addresses(proxy_addresses_);
+  }
+  if (sign_in_->server.host != server.name || server.addresses.empty()) return;
   // Resolvers give the same addresses in changing order.
   const auto& held = sign_in_->server.fixed_addresses;
-  if (std::set(addresses.begin(), addresses.end()) == std::set(held.begin(), held.end())) return;
-  sign_in_->server.fixed_addresses = addresses;
+  if (std::set(server.addresses.begin(), server.addresses.end()) == std::set(held.begin(), held.end())) return;
+  sign_in_->server.fixed_addresses = server.addresses;
   (void)store_.save_sign_in(*sign_in_);
-  log_.info("The server has moved", {{"address", addresses.front()}});
-  engine_->set_server_addresses(addresses);
+  log_.info("The server has moved", {{"address", server.addresses.front()}});
+  engine_->set_server_addresses(server.addresses);
 }
 
 void Daemon::start_engine() {
-  EngineConfig config{*sign_in_, *key_, config_.tun_name, "postern/" + config_.version + " linux",
-                      avoid_,    false, config_.maps_port};
+  EngineConfig config{*sign_in_, *key_, config_.tun_name,  "postern/" + config_.version + " linux",
+                      avoid_,    false, config_.maps_port, proxy_addresses_};
   auto engine = Engine::start(std::move(config), {loop_, log_, random_, pool_, store_, *dns_, streams_, associations_},
                               [this](const EngineEnded& ended) { handle_ended(ended); });
   if (engine) {
@@ -483,7 +524,8 @@ void Daemon::end_turn(Instant now) {
   if (look_up_deadline_ && now >= *look_up_deadline_) {
     look_up_deadline_.reset();
     const bool is_found = sign_in_ && (!sign_in_->server.fixed_addresses.empty() || https_proxy() != nullptr);
-    if (is_found && !sign_in_->paused && !engine_) start_engine();
+    const bool is_proxy_found = proxy_name().empty() || !proxy_addresses_.empty();
+    if (is_found && is_proxy_found && !sign_in_->paused && !engine_) start_engine();
   }
   look_again(now);
   if (retry_at_ && now >= *retry_at_) {
@@ -502,7 +544,8 @@ std::optional<Instant> Daemon::next_timeout() const {
   const bool can_start = !sign_in_ || !sign_in_->server.fixed_addresses.empty() || https_proxy() != nullptr;
   if (!look_up_deadline_ || can_start) consider(look_up_deadline_);
   consider(retry_at_);
-  const bool may_move = engine_ && sign_in_ && !looks_again_ && !IpAddress::parse(sign_in_->server.host);
+  const bool may_move =
+      engine_ && sign_in_ && !looks_again_ && (!IpAddress::parse(sign_in_->server.host) || !proxy_name().empty());
   if (const auto lost = may_move ? engine_->controller_lost_at() : std::nullopt) {
     consider(std::max(*lost + kAwayBeforeLookUp, next_look_up_.value_or(Instant{})));
   }

@@ -63,7 +63,16 @@ class Daemon final : public runtime::TurnParticipant {
   void look_again(Instant now);
   /// Nothing when the server is reached without a proxy.
   [[nodiscard]] const runtime::HttpProxy* https_proxy() const;
-  void handle_looked_again(const std::string& host, const std::vector<std::string>& addresses);
+  /// The name of the proxy on the way to the server; empty without one, or where it is given by address.
+  [[nodiscard]] std::string proxy_name() const;
+  /// Its addresses have to be known before there is a tunnel that might lead to them; then the engine starts.
+  void find_proxy();
+  void handle_proxy_found(const std::string& name, const std::vector<std::string>& addresses);
+  struct LookedUp {
+    std::string name;
+    std::vector<std::string> addresses;
+  };
+  void handle_looked_again(const LookedUp& server, const LookedUp& proxy);
   [[nodiscard]] ClientStatus status() const;
   [[nodiscard]] ClientStatus connection_status() const;
   void add_datagram_drops(ClientStatus& status) const;
@@ -107,6 +116,8 @@ class Daemon final : public runtime::TurnParticipant {
   std::thread look_up_;
   std::optional<Instant> look_up_deadline_;
   bool looks_again_ = false;
+  bool looks_for_proxy_ = false;
+  std::vector<std::string> proxy_addresses_;
   std::optional<Instant> next_look_up_;
 
   std::optional<IpcServer> ipc_;

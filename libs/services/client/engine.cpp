@@ -25,6 +25,8 @@ constexpr Duration kLookInterval = std::chrono::seconds(30);
 constexpr Duration kDnsAwaited = std::chrono::seconds(3);
 /// How long after a name got its address this is written down: names come in bursts.
 constexpr Duration kSaveDelay = std::chrono::seconds(3);
+/// Frames of a network that carries jumbo packets of UDP; sessions find out whether their path does.
+constexpr unsigned kJumboMtu = 9000;
 /// A pause when no block is free: the kernels on both sides hold the data meanwhile.
 constexpr Duration kNoBlockPause = std::chrono::milliseconds(2);
 constexpr Duration kLinkPause = std::chrono::milliseconds(2);
@@ -40,6 +42,9 @@ ClientConfig client_config(const EngineConfig& config, const resolver::VirtualNe
   client.device = config.key.public_key().digest();
   client.software = config.software;
   client.server_host = config.sign_in.server.host;
+  const auto& server = config.sign_in.server;
+  const auto* proxy = server.proxies ? server.proxies->proxy_for(server.host) : nullptr;
+  if (proxy != nullptr && !IpAddress::parse(proxy->host)) client.proxy_host = proxy->host;
   client.network = network;
   client.ipv6 = has_ipv6;
   client.mtu = TunLink::kMtu;
@@ -79,6 +84,7 @@ std::expected<std::unique_ptr<Engine>, Problem> Engine::start(EngineConfig confi
   if (!udp) udp = runtime::UdpSocket::open({*IpAddress::parse("0.0.0.0"), 0}, {});
   if (!udp) return std::unexpected(Problem{config::ExitCode::Failure, udp.error().text});
   ClientConfig client = client_config(config, *network, tun && tun->has_ipv6());
+  if (runtime::largest_mtu(config.tun_name) >= kJumboMtu) client.udp_payload_max = session::kJumboPayload;
   client.joins_datagrams = tun && tun->device().has_udp_segmentation();
   std::unique_ptr<Engine> engine(new Engine(std::move(config), parts, std::move(ended), std::move(*routing),
                                             std::move(tun), std::move(*udp), std::move(client)));
@@ -165,6 +171,11 @@ void Engine::set_server_addresses(std::vector<std::string> addresses) {
   config_.sign_in.server.fixed_addresses = std::move(addresses);
   routes_dirty_ = true;
   control_->reconnect_now();
+}
+
+void Engine::set_proxy_addresses(std::vector<std::string> addresses) {
+  routes_dirty_ = routes_dirty_ || addresses != config_.proxy_addresses;
+  config_.proxy_addresses = std::move(addresses);
 }
 
 Explanation Engine::explain(const Destination& destination) const {
@@ -463,6 +474,9 @@ HostFacts Engine::host_facts() const {
   const auto* proxy = server.proxies ? server.proxies->proxy_for(server.host) : nullptr;
   if (const auto address = proxy != nullptr ? IpAddress::parse(proxy->host) : std::nullopt) {
     facts.protected_addresses.push_back({*address, Protection::Server});
+  }
+  for (const std::string& text : config_.proxy_addresses) {
+    if (const auto known = IpAddress::parse(text)) facts.protected_addresses.push_back({*known, Protection::Server});
   }
   for (const IpAddress& name_server : dns_report_.upstream) {
     facts.protected_addresses.push_back({name_server, Protection::DnsServer});

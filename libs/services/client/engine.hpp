@@ -38,9 +38,10 @@ struct EngineConfig {
   identity::PrivateKey key;
   std::string tun_name;  ///< empty: no TUN
   std::string software;
-  std::vector<IpPrefix> avoid{};  ///< what the range of virtual addresses collided with before
-  bool keeps_range = false;       ///< no better range exists
-  bool maps_port = true;          ///< the router is asked for a port
+  std::vector<IpPrefix> avoid{};               ///< what the range of virtual addresses collided with before
+  bool keeps_range = false;                    ///< no better range exists
+  bool maps_port = true;                       ///< the router is asked for a port
+  std::vector<std::string> proxy_addresses{};  ///< of a proxy that is given by name
 };
 
 /// Why an engine cannot go on by itself.
@@ -79,6 +80,8 @@ class Engine final : public runtime::TurnParticipant {
   [[nodiscard]] std::optional<Instant> controller_lost_at() const { return client_.controller_lost_at(); }
   /// The server's name has other addresses now; they are tried at once.
   void set_server_addresses(std::vector<std::string> addresses);
+  /// The proxy's name has these addresses now.
+  void set_proxy_addresses(std::vector<std::string> addresses);
   [[nodiscard]] Explanation explain(const Destination& destination) const;
   [[nodiscard]] FlowList flows(std::size_t living_max) const;
   /// What the keeper found.

@@ -56,6 +56,7 @@ json sessions_json(const ClientStatus& status) {
                    {"bytes_sent", session.bytes_sent},
                    {"bytes_received", session.bytes_received},
                    {"packets_lost", session.packets_lost},
+                   {"packet_size", session.packet_size},
                    {"failure", session.failure}});
   }
   return all;

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/network_time.hpp"
+#include "runtime/udp/interface_addresses.hpp"
 #include "services/connector/connector_service.hpp"
 
 namespace postern::connector {
@@ -13,6 +14,8 @@ using config::ExitCode;
 
 /// After a refused ticket or a gap in the updates: not more often than this.
 constexpr Duration kControlRestartPause = std::chrono::seconds(5);
+/// Frames of a network that carries jumbo packets of UDP; sessions find out whether their path does.
+constexpr unsigned kJumboMtu = 9000;
 
 std::string host_name() {
   std::array<char, 256> name{};
@@ -150,6 +153,7 @@ void ConnectorService::use_route(Instant now, const wire::Welcome& welcome) {
   config.role = session::Role::Connector;
   config.credentials = {key_.to_pkcs8(), identity::self_signed_certificate(key_, core_.network_time(now))};
   config.route = route;
+  if (runtime::largest_mtu("") >= kJumboMtu) config.udp_payload_max = session::kJumboPayload;
   port_.attach(nullptr);
   endpoint_ = std::make_unique<session::Endpoint>(std::move(config), pool_, random_, &core_.knocks());
   port_.attach(endpoint_.get());
