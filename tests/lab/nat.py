@@ -53,6 +53,26 @@ FULL_CONE = """
 """Whoever knows the port gets in."""
 
 
+HAIRPIN = f"""
+  map inside {{
+    type inet_service : ipv4_addr
+    flags dynamic,timeout
+    timeout 10m
+  }}
+  chain postrouting {{
+    type nat hook postrouting priority srcnat
+    oifname "wan" meta l4proto udp update @inside {{ udp sport : ip saddr }}
+    oifname "wan" masquerade
+    oifname {{ "lan", "guests" }} ct status dnat snat to {HOME_NAT}
+  }}
+  chain prerouting {{
+    type nat hook prerouting priority dstnat
+    ip daddr {HOME_NAT} meta l4proto udp dnat to udp dport map @inside
+  }}
+"""
+"""A full cone that its own inside may use too, and looks from outside when it does (RFC 4787 REQ-9)."""
+
+
 def _load(host: Host, rules: str) -> None:
     host.run("nft", "-f", "-", text=rules)
 
@@ -161,4 +181,17 @@ def join_home(lab: Lab, pids: dict[str, int]) -> None:
     laptop.run("ip", "address", "add", "192.168.1.77/24", "dev", "eth1")
     laptop.run("ip", "link", "set", "eth1", "up")
     laptop.run("ip", "route", "replace", "default", "via", "192.168.1.1", "dev", "eth1")
+    laptop.run("ip", "link", "set", "eth0", "down")
+
+
+def join_guests(lab: Lab, pids: dict[str, int]) -> None:
+    """The laptop comes into a network of its own behind the home router, which forwards nothing to the other one."""
+    laptop, router = lab.host("laptop"), lab.host("home-nat")
+    laptop.run("ip", "link", "add", "eth1", "type", "veth", "peer", "name", "guests", "netns", str(pids["home-nat"]))
+    router.run("ip", "address", "add", "192.168.9.1/24", "dev", "guests")
+    router.run("ip", "link", "set", "guests", "up")
+    router.run("nft", "add", "rule", "inet", "filter", "forward", "iifname", "guests", "oifname", "wan", "accept")
+    laptop.run("ip", "address", "add", "192.168.9.77/24", "dev", "eth1")
+    laptop.run("ip", "link", "set", "eth1", "up")
+    laptop.run("ip", "route", "replace", "default", "via", "192.168.9.1", "dev", "eth1")
     laptop.run("ip", "link", "set", "eth0", "down")
