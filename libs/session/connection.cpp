@@ -183,9 +183,18 @@ std::optional<DropReason> Connection::handle_datagram(Instant now, const Path& f
     }
   }
   if (result != 0) handle_error(now, result);
+  if (tls_ && is_established()) finish_handshake(now);
   if (renewal_wanted_) renew_path(now);
   if (heard) return std::nullopt;
   return packets_refused() != refused || result != 0 ? std::optional(DropReason::Undecryptable) : std::nullopt;
+}
+
+/// There are no tickets, so TLS has nothing more to say: QUIC changes its keys itself (RFC 9001 §6).
+void Connection::finish_handshake(Instant now) {
+  secret_ = tls_->export_secret();
+  ngtcp2_conn_set_tls_native_handle(quic_, nullptr);
+  tls_.reset();
+  if (!secret_) handle_error(now, NGTCP2_ERR_INTERNAL);
 }
 
 /// The first packet of a train that the peer has made: what is true of it is true of those that follow it.
@@ -210,9 +219,9 @@ void Connection::handle_error(Instant now, int error) {
   if (error == NGTCP2_ERR_DRAINING) return handle_peer_close();
   if (error == NGTCP2_ERR_HANDSHAKE_TIMEOUT) return end(CloseReason::HandshakeTimeout, 0, "no answer");
   const bool handshaking = state_ == ConnectionState::Handshaking;
-  const CloseReason reason = tls_->pin_mismatch() ? CloseReason::PinMismatch
-                             : handshaking        ? CloseReason::HandshakeFailed
-                                                  : CloseReason::ProtocolError;
+  const CloseReason reason = tls_ && tls_->pin_mismatch() ? CloseReason::PinMismatch
+                             : handshaking                ? CloseReason::HandshakeFailed
+                                                          : CloseReason::ProtocolError;
   if (error == NGTCP2_ERR_RETRY || error == NGTCP2_ERR_DROP_CONN) return end(reason, 0, ngtcp2_strerror(error));
   ngtcp2_ccerr ccerr;
   ngtcp2_ccerr_default(&ccerr);

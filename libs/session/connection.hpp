@@ -133,6 +133,7 @@ class Connection final : public TimerEntry {
   void refresh_path(Instant now);
   /// The same when its label has changed.
   void refresh_label(Instant now);
+  void finish_handshake(Instant now);
   void doubt_direct_path(Instant now);
   [[nodiscard]] std::optional<Instant> doubt_due() const;
   void renew_path(Instant now);
@@ -159,7 +160,8 @@ class Connection final : public TimerEntry {
   DatagramReceiver datagrams_received_;
   DatagramSender::Frame datagram_frame_;
   PacketKeys keys_;
-  std::unique_ptr<TlsSession> tls_;
+  std::unique_ptr<TlsSession> tls_;      ///< until the handshake is done
+  std::optional<SessionSecret> secret_;  ///< from then on
   ngtcp2_conn* quic_ = nullptr;
   std::vector<ConnectionId> ids_;
 

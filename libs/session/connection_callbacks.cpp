@@ -25,6 +25,14 @@ int ConnectionCallbacks::handshake_completed(ngtcp2_conn*, void* user) {
   return 0;
 }
 
+int ConnectionCallbacks::crypto_data(ngtcp2_conn* quic, ngtcp2_encryption_level level, std::uint64_t offset,
+                                     const std::uint8_t* data, std::size_t size, void* user) {
+  if (connection_of(user).tls_) return ngtcp2_crypto_recv_crypto_data_cb(quic, level, offset, data, size, user);
+  // Nothing of TLS may follow the handshake: there are no tickets, and QUIC has no KeyUpdate (RFC 9001 §6).
+  ngtcp2_conn_set_tls_alert(quic, GNUTLS_A_UNEXPECTED_MESSAGE);
+  return NGTCP2_ERR_CRYPTO;
+}
+
 int ConnectionCallbacks::new_connection_id(ngtcp2_conn*, ngtcp2_cid* id, std::uint8_t* token, std::size_t size,
                                            void* user) {
   if (size != ConnectionId::kSize) return NGTCP2_ERR_CALLBACK_FAILURE;
@@ -131,7 +139,7 @@ ngtcp2_callbacks ConnectionCallbacks::make() {
   ngtcp2_callbacks callbacks{};
   callbacks.client_initial = ngtcp2_crypto_client_initial_cb;
   callbacks.recv_client_initial = ngtcp2_crypto_recv_client_initial_cb;
-  callbacks.recv_crypto_data = ngtcp2_crypto_recv_crypto_data_cb;
+  callbacks.recv_crypto_data = crypto_data;
   callbacks.recv_retry = ngtcp2_crypto_recv_retry_cb;
   callbacks.version_negotiation = ngtcp2_crypto_version_negotiation_cb;
   install_packet_protection(callbacks);

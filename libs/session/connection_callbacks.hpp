@@ -14,6 +14,8 @@ struct ConnectionCallbacks {
 
   static void random(std::uint8_t* to, std::size_t size, const ngtcp2_rand_ctx* context);
   static int handshake_completed(ngtcp2_conn* quic, void* user);
+  static int crypto_data(ngtcp2_conn* quic, ngtcp2_encryption_level level, std::uint64_t offset,
+                         const std::uint8_t* data, std::size_t size, void* user);
   static int new_connection_id(ngtcp2_conn* quic, ngtcp2_cid* id, std::uint8_t* token, std::size_t size, void* user);
   static int remove_connection_id(ngtcp2_conn* quic, const ngtcp2_cid* id, void* user);
   static int update_key(ngtcp2_conn* quic, std::uint8_t* receive_secret, std::uint8_t* send_secret,

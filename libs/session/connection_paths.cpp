@@ -127,7 +127,7 @@ std::optional<Transmit> Connection::take_straggler(Instant now, MutableBytes buf
 
 std::optional<Digest> Connection::export_key(std::string_view label, std::string_view context) const {
   if (!is_established()) return std::nullopt;
-  return tls_->export_key(label, context);
+  return secret_ ? secret_->derive(label, context) : std::nullopt;
 }
 
 }  // namespace postern::session

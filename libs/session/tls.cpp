@@ -1,6 +1,7 @@
 #include "session/tls.hpp"
 
 #include <gnutls/abstract.h>
+#include <gnutls/crypto.h>
 #include <gnutls/x509.h>
 #include <ngtcp2/ngtcp2_crypto_gnutls.h>
 #if defined(__aarch64__)
@@ -17,6 +18,7 @@ namespace postern::session {
 namespace {
 
 constexpr std::string_view kAlpn = "postern/1";
+constexpr std::string_view kExporterLabel = "EXPORTER-postern-session";
 
 bool has_aes_instructions() {
 #if defined(__x86_64__)
@@ -171,11 +173,22 @@ TlsSession::~TlsSession() {
   if (session_ != nullptr) gnutls_deinit(session_);
 }
 
-std::optional<Digest> TlsSession::export_key(std::string_view label, std::string_view context) const {
-  Digest key{};
-  const int result = gnutls_prf_rfc5705(session_, label.size(), label.data(), context.size(), context.data(),
-                                        key.size(), reinterpret_cast<char*>(key.data()));
-  return result == GNUTLS_E_SUCCESS ? std::optional(key) : std::nullopt;
+std::optional<SessionSecret> TlsSession::export_secret() const {
+  Digest secret{};
+  const int result = gnutls_prf_rfc5705(session_, kExporterLabel.size(), kExporterLabel.data(), 0, "", secret.size(),
+                                        reinterpret_cast<char*>(secret.data()));
+  return result == GNUTLS_E_SUCCESS ? std::optional(SessionSecret(secret)) : std::nullopt;
+}
+
+std::optional<Digest> SessionSecret::derive(std::string_view label, std::string_view context) const {
+  std::string info(label);
+  info += '\0';
+  info += context;
+  const gnutls_datum_t key{const_cast<unsigned char*>(secret_.data()), static_cast<unsigned>(secret_.size())};
+  const gnutls_datum_t use{reinterpret_cast<unsigned char*>(info.data()), static_cast<unsigned>(info.size())};
+  Digest derived{};
+  const int result = gnutls_hkdf_expand(GNUTLS_MAC_SHA256, &key, &use, derived.data(), derived.size());
+  return result == GNUTLS_E_SUCCESS ? std::optional(derived) : std::nullopt;
 }
 
 }  // namespace postern::session

@@ -39,7 +39,18 @@ class TlsContext {
   std::unique_ptr<FastCipher> fast_cipher_;
 };
 
-/// One handshake. Not movable: GnuTLS holds its address.
+/// What both ends of a session, and nobody else, know once the handshake is done.
+class SessionSecret {
+ public:
+  explicit SessionSecret(const Digest& secret) : secret_(secret) {}
+  /// 32 bytes for this use (PROTOCOL.md §4.6 "Keys").
+  [[nodiscard]] std::optional<Digest> derive(std::string_view label, std::string_view context) const;
+
+ private:
+  Digest secret_;
+};
+
+/// One handshake; 18 KiB that nothing needs any more when it is done. Not movable: GnuTLS holds its address.
 class TlsSession {
  public:
   /// `reference` leads ngtcp2 from the TLS session back to its connection, whose secrets go to `keys`. Nothing when
@@ -51,8 +62,8 @@ class TlsSession {
   ~TlsSession();
 
   [[nodiscard]] gnutls_session_t native() const { return session_; }
-  /// 32 bytes that only both ends of this session know (RFC 8446 §7.5); nothing before the handshake is done.
-  [[nodiscard]] std::optional<Digest> export_key(std::string_view label, std::string_view context) const;
+  /// Nothing before the handshake is done.
+  [[nodiscard]] std::optional<SessionSecret> export_secret() const;
   /// The peer showed another key than the pinned one.
   [[nodiscard]] bool pin_mismatch() const { return binding_.mismatch; }
 
