@@ -147,6 +147,19 @@ class Paths : public testing::Test {
  protected:
   Paths() { pair_.establish(); }
   [[nodiscard]] std::uint64_t unproven() { return pair_.connector.dropped(DropReason::UnprovenRemote); }
+  /// Both ends have proven the direct path and use it, for this stream.
+  void go_direct_with(StreamId& stream) {
+    ASSERT_TRUE(pair_.client.endpoint.allow_remote(pair_.session, kFar));
+    ASSERT_TRUE(pair_.connector.endpoint.allow_remote(pair_.peer_session, kFar));
+    pair_.run_for(milliseconds(200));
+    const auto opened = pair_.client.endpoint.open_stream(pair_.session);
+    ASSERT_TRUE(opened);
+    stream = *opened;
+    ASSERT_TRUE(pair_.client.endpoint.write(pair_.session, stream, pair_.client.pool.copy(Bytes(10))));
+    ASSERT_TRUE(pair_.client.endpoint.migrate(pair_.now, pair_.session, kDirectPath, milliseconds(20)));
+    ASSERT_TRUE(pair_.run_until([&] { return pair_.connector.endpoint.stats(pair_.peer_session)->path == kDirectPath; },
+                                seconds(5)));
+  }
   Pair pair_;
 };
 
@@ -220,14 +233,8 @@ TEST_F(Paths, AConnectorThatDistrustsItsDirectPathsAnswersThroughTheRelayUntilHe
 }
 
 TEST_F(Paths, AConnectorThatIsNotAnsweredDirectlyAsksThroughTheRelayWithinTwoSeconds) {
-  ASSERT_TRUE(pair_.client.endpoint.allow_remote(pair_.session, kFar));
-  ASSERT_TRUE(pair_.connector.endpoint.allow_remote(pair_.peer_session, kFar));
-  pair_.run_for(milliseconds(200));
-  const StreamId stream = *pair_.client.endpoint.open_stream(pair_.session);
-  ASSERT_TRUE(pair_.client.endpoint.write(pair_.session, stream, pair_.client.pool.copy(Bytes(10))));
-  ASSERT_TRUE(pair_.client.endpoint.migrate(pair_.now, pair_.session, kDirectPath, milliseconds(20)));
-  ASSERT_TRUE(pair_.run_until([&] { return pair_.connector.endpoint.stats(pair_.peer_session)->path == kDirectPath; },
-                              seconds(5)));
+  StreamId stream;
+  ASSERT_NO_FATAL_FAILURE(go_direct_with(stream));
   pair_.run_for(seconds(60));
   pair_.down.direct.down = true;
   const Instant asked = pair_.now;
@@ -239,14 +246,8 @@ TEST_F(Paths, AConnectorThatIsNotAnsweredDirectlyAsksThroughTheRelayWithinTwoSec
 }
 
 TEST_F(Paths, AConnectorThatIsNotAnsweredAtAllAsksBothWaysInTurn) {
-  ASSERT_TRUE(pair_.client.endpoint.allow_remote(pair_.session, kFar));
-  ASSERT_TRUE(pair_.connector.endpoint.allow_remote(pair_.peer_session, kFar));
-  pair_.run_for(milliseconds(200));
-  const StreamId stream = *pair_.client.endpoint.open_stream(pair_.session);
-  ASSERT_TRUE(pair_.client.endpoint.write(pair_.session, stream, pair_.client.pool.copy(Bytes(10))));
-  ASSERT_TRUE(pair_.client.endpoint.migrate(pair_.now, pair_.session, kDirectPath, milliseconds(20)));
-  ASSERT_TRUE(pair_.run_until([&] { return pair_.connector.endpoint.stats(pair_.peer_session)->path == kDirectPath; },
-                              seconds(5)));
+  StreamId stream;
+  ASSERT_NO_FATAL_FAILURE(go_direct_with(stream));
   pair_.run_for(seconds(1));
   pair_.down.options.down = pair_.down.direct.down = true;
   ASSERT_TRUE(pair_.connector.endpoint.write(pair_.peer_session, stream, pair_.connector.pool.copy(Bytes(5'000))));

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lab import services
+from lab import nat, services
 from lab.postern import PROGRAMS, Postern
 from lab.testbed import Lab, LabError, scratch_run_dir
 
@@ -60,3 +60,15 @@ def postern(lab: Lab) -> Postern:
     running = Postern(lab)
     running.start_all()
     return running
+
+
+@pytest.fixture
+def clean(postern: Postern) -> Iterator[Postern]:
+    """IPv4 only and plain routers on both sides, put back afterwards."""
+    routers = [postern.lab.host("laptop-nat"), postern.lab.host("home-nat")]
+    nat.set_ipv6(postern.lab, works=False)
+    yield postern
+    for router in routers:
+        nat.set_kind(router, nat.PLAIN)
+        nat.unblock_udp(router)
+    nat.set_ipv6(postern.lab, works=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -70,18 +69,6 @@ def _restart(postern: Postern) -> None:
     postern.start_client()
     postern.await_online()
     await_true("a flow works", lambda: _fetch(postern) == postern.lab.nonce, DIRECT_SECONDS)
-
-
-@pytest.fixture
-def clean(postern: Postern) -> Iterator[Postern]:
-    """IPv4 only and plain routers on both sides, put back afterwards."""
-    routers = [postern.lab.host("laptop-nat"), postern.lab.host("home-nat")]
-    nat.set_ipv6(postern.lab, works=False)
-    yield postern
-    for router in routers:
-        nat.set_kind(router, nat.PLAIN)
-        nat.unblock_udp(router)
-    nat.set_ipv6(postern.lab, works=True)
 
 
 def _with_nats(postern: Postern, laptop: str, home: str) -> None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 from lab import nat
 from lab.postern import Postern
 from lab.test_direct import _await_path, _await_relayed, _goes, _restart, _session
@@ -13,17 +9,6 @@ from lab.testbed import await_true
 from lab.topology import CONNECTOR, HOME_NAT
 
 LAN_SECONDS = 30.0
-
-
-@pytest.fixture
-def clean(postern: Postern) -> Iterator[Postern]:
-    routers = [postern.lab.host("laptop-nat"), postern.lab.host("home-nat")]
-    nat.set_ipv6(postern.lab, works=False)
-    yield postern
-    for router in routers:
-        nat.set_kind(router, nat.PLAIN)
-        nat.unblock_udp(router)
-    nat.set_ipv6(postern.lab, works=True)
 
 
 def _relay_transport(postern: Postern) -> str:
