@@ -132,6 +132,12 @@ std::optional<UserRecord> Controller::find_user(std::string_view email) const {
   return *user;
 }
 
+std::optional<UserRecord> Controller::find_user(model::UserId id) const {
+  const UserRecord* user = impl_->model.user(id);
+  if (user == nullptr) return std::nullopt;
+  return *user;
+}
+
 std::vector<model::UserId> Controller::members(model::GroupId group) const {
   std::vector<model::UserId> result;
   for (const auto& [id, user] : impl_->model.users()) {

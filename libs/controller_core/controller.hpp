@@ -282,6 +282,7 @@ class Controller {
   [[nodiscard]] const NetworkRecord& network() const;
   [[nodiscard]] std::vector<UserRecord> users() const;
   [[nodiscard]] std::optional<UserRecord> find_user(std::string_view email) const;
+  [[nodiscard]] std::optional<UserRecord> find_user(model::UserId id) const;
   [[nodiscard]] std::vector<GroupRecord> groups() const;
   [[nodiscard]] std::vector<model::UserId> members(model::GroupId group) const;
   [[nodiscard]] std::vector<RemoteNetworkRecord> remote_networks() const;

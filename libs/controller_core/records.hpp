@@ -113,6 +113,13 @@ struct SecretRecord {
   Bytes sealed;
   bool operator==(const SecretRecord&) const = default;
 };
+/// Names of the secrets of a user: an unused link that sets a password, and the second factors. They go with the user.
+[[nodiscard]] inline std::string setup_link_secret(model::UserId user) {
+  return "setup-link:" + std::to_string(user.value);
+}
+[[nodiscard]] inline std::string factors_secret(model::UserId user) {
+  return "factors:" + std::to_string(user.value);
+}
 
 /// A relay in a process of its own (PROTOCOL.md §6.1).
 struct RelayRecord {

@@ -16,7 +16,7 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,6 +57,8 @@ WANTED = (
 # Programs that exclude each other, or one above, as packages: each is unpacked in a folder of its own (alternative()),
 # without what it depends on. Both are shell scripts.
 ALTERNATIVES = ("openresolv", "resolvconf")
+# Large, and wanted by few tests: fetched when one of them runs (chromium.py).
+BROWSER = ("chromium", "fonts-dejavu-core")
 # The build of 2023-12 and later has TUN offload and UDP GSO; measuring an older one would flatter us.
 FROM_BACKPORTS = ("wireguard-go",)
 
@@ -71,7 +73,7 @@ class FetchError(Exception):
 
 def ensure_tree() -> Path:
     """Returns the folder with the unpacked programs, fetching them first where needed."""
-    tree = LAB / f"root-{_digest()}"
+    tree = LAB / f"root-{_digest((*WANTED, '|', *FROM_BACKPORTS, '|', *ALTERNATIVES))}"
     if tree.is_dir():
         return tree
     LAB.mkdir(parents=True, exist_ok=True)
@@ -83,14 +85,31 @@ def ensure_tree() -> Path:
     return tree
 
 
+def browser_tree() -> Path:
+    """Returns the folder with the unpacked browser and the libraries that the host lacks for it, fetching them first."""
+    tree = LAB / f"browser-{_digest(BROWSER)}"
+    if tree.is_dir():
+        return tree
+    LAB.mkdir(parents=True, exist_ok=True)
+    with _exclusive(LAB / "fetch.lock"):
+        if not tree.is_dir():
+            print("lab: fetching a browser for the tests (nothing is installed)", flush=True)
+            _write_apt_config()
+            _unpack_all(_download(BROWSER, refresh=not any(_lists().glob("*Packages*"))), tree)
+            for old in LAB.glob("browser-*"):
+                if old != tree:
+                    shutil.rmtree(old)
+    return tree
+
+
 def alternative(tree: Path, package: str) -> Path:
     """The folder with the unpacked files of one of ALTERNATIVES."""
     return tree / "alternatives" / package
 
 
-def _digest() -> str:
+def _digest(names: Sequence[str]) -> str:
     digest = hashlib.sha256()
-    digest.update(" ".join((*WANTED, "|", *FROM_BACKPORTS, "|", *ALTERNATIVES)).encode())
+    digest.update(" ".join(names).encode())
     digest.update(_DPKG_STATUS.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -104,13 +123,17 @@ def _exclusive(path: Path) -> Iterator[None]:
 
 def _fetch_into(tree: Path) -> None:
     _write_apt_config()
-    packages = _download(refresh=not any(_lists().glob("*Packages*")))
+    packages = _download(WANTED, refresh=not any(_lists().glob("*Packages*")))
+    _unpack_all(packages, tree, ALTERNATIVES)
+
+
+def _unpack_all(packages: Sequence[Path], tree: Path, alternatives: Sequence[str] = ()) -> None:
     scratch = tree.with_name(tree.name + ".new")
     shutil.rmtree(scratch, ignore_errors=True)
     _make_folders(scratch)
     for package in packages:
         _unpack(package, scratch)
-    for name in ALTERNATIVES:
+    for name in alternatives:
         _make_folders(alternative(scratch, name))
         _unpack(_download_alone(name), alternative(scratch, name))
     scratch.rename(tree)
@@ -175,20 +198,20 @@ def _apt(program: str, *arguments: str) -> str:
     return _run([program, *flags, *arguments], cwd=_APT / "debs")
 
 
-def _download(refresh: bool) -> list[Path]:
+def _download(names: Sequence[str], refresh: bool) -> list[Path]:
     """Downloads the wanted packages with what the host lacks for them; returns the package files."""
     if refresh:
         _apt_get("update")
     try:
-        return _download_missing()
+        return _download_missing(names)
     except FetchError:
         if refresh:
             raise
-        return _download(refresh=True)  # The index was old and names versions that the mirror no longer has.
+        return _download(names, refresh=True)  # The index was old and names versions that the mirror no longer has.
 
 
-def _download_missing() -> list[Path]:
-    plan = _apt_get("install", "--simulate", "--no-install-recommends", *WANTED)
+def _download_missing(names: Sequence[str]) -> list[Path]:
+    plan = _apt_get("install", "--simulate", "--no-install-recommends", *names)
     versions: dict[str, str] = {}
     for line in plan.splitlines():
         words = line.split()

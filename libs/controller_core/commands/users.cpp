@@ -27,6 +27,8 @@ void remove_what_refers_to(Plan& plan, const UserRecord& user) {
   for (const model::GroupId group : model.groups_of(user.id)) plan.remove(MembershipRecord{group, user.id});
   for (const model::ResourceId resource : model.granted_to(user.id)) plan.remove(AccessRecord{resource, {}, user.id});
   for (const model::DeviceId device : model.devices_of(user.id)) plan.remove(*model.device(device));
+  plan.remove(SecretRecord{setup_link_secret(user.id), {}});
+  plan.remove(SecretRecord{factors_secret(user.id), {}});
 }
 
 }  // namespace

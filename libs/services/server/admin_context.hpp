@@ -6,9 +6,11 @@
 #include "base/random.hpp"
 #include "identity/tokens.hpp"
 #include "services/server/controller_host.hpp"
+#include "services/server/factor_store.hpp"
 #include "services/server/password_pool.hpp"
 #include "services/server/relay_thread.hpp"
 #include "services/server/setup_links.hpp"
+#include "signin/sessions.hpp"
 
 namespace postern::server {
 
@@ -16,6 +18,8 @@ struct AdminContext {
   ControllerHost& host;
   PasswordPool& passwords;
   SetupLinks& setup_links;
+  FactorStore& factors;
+  signin::Sessions& sessions;
   RelayThread* relay;  ///< nothing without the role
   RandomSource& random;
   identity::SealKey master{};

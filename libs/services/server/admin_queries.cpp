@@ -38,19 +38,22 @@ json flow_json(const runtime::FlowLogEntry& flow, const Names& names) {
 
 AdminResult users(const AdminContext& context, const AdminRequest&) {
   json list = json::array();
-  Rows rows{{"E-MAIL", "ROLE", "STATE", "PASSWORD", "ADDED", "ID"}};
+  Rows rows{{"E-MAIL", "ROLE", "STATE", "PASSWORD", "SECOND FACTOR", "ADDED", "ID"}};
   for (const auto& user : context.host.controller().users()) {
     const bool admin = user.role == controller::UserRole::Admin;
     const bool active = user.state == controller::UserState::Active;
     const bool password = !user.password_hash.empty();
+    const bool second = context.factors.has_second(user.id);
     list.push_back({{"id", std::to_string(user.id.value)},
                     {"email", user.email},
                     {"role", admin ? "admin" : "member"},
                     {"state", active ? "active" : "disabled"},
                     {"has_password", password},
+                    {"has_second_factor", second},
                     {"created_at", iso_time(user.created_at)}});
     rows.push_back({user.email, admin ? "admin" : "member", active ? "active" : "disabled",
-                    password ? "set" : "not set", iso_time(user.created_at), std::to_string(user.id.value)});
+                    password ? "set" : "not set", second ? "set up" : "no", iso_time(user.created_at),
+                    std::to_string(user.id.value)});
   }
   return reply({{"users", list}}, table(rows, "There are no users."));
 }

@@ -38,6 +38,7 @@ class AdminService::Impl {
     if (!request) return answer(encode(AdminResult(std::unexpected(request.error()))));
     if (request->command == "status") return status(*request, answer);
     if (const auto found = answer_query(context_, *request, std::nullopt)) return answer(encode(*found));
+    if (request->command == "user reset-mfa") return answer(encode(reset_mfa(*request)));
     if (!reads_password(*request)) return answer(encode(change(*request, "")));
     if (request->has("password")) return with_password(std::move(*request), answer);
     answer(encode(with_setup_link(*request)));
@@ -69,12 +70,28 @@ class AdminService::Impl {
     if (!*command) return std::unexpected(command->error());
     const auto done = context_.host.execute(**command, kActor, kOrigin);
     if (!done) return std::unexpected(done.error());
+    if (request.command == "user set-password") context_.sessions.end_all(model::UserId(done->id));
     if (done->tokens) return tokens_reply(request, *done->tokens);
     if (done->relay_token) return relay_token_reply(request, *done->relay_token);
     std::string text = outcome_sentence(request) + '\n';
     for (const std::string& note : done->notes) text += note + '\n';
     return AdminReply{.data = json{{"id", std::to_string(done->id)}, {"notes", done->notes}}.dump(),
                       .text = std::move(text)};
+  }
+
+  /// For a person who has lost phone and codes: the password alone signs in again.
+  AdminResult reset_mfa(const AdminRequest& request) {
+    const auto user = context_.host.controller().find_user(request.argument(0));
+    if (!user) return refused(ExitCode::NotFound, "there is no user \"" + request.argument(0) + '"');
+    const bool had = context_.factors.has_second(user->id);
+    const FactorChange change{std::string(kActor), std::string(kOrigin), "user.reset_mfa"};
+    if (auto done = context_.factors.reset(user->id, change); !done) return std::unexpected(done.error());
+    context_.sessions.end_all(user->id);
+    const std::string id = std::to_string(user->id.value);
+    const std::string text = had ? "Authenticator app, passkeys and recovery codes of " + user->email +
+                                       " are gone: the password alone signs in until new ones are set up.\n"
+                                 : user->email + " had no second factor.\n";
+    return AdminReply{.data = json{{"id", id}, {"had_second_factor", had}}.dump(), .text = text};
   }
 
   AdminReply tokens_reply(const AdminRequest& request, const controller::ConnectorTokens& tokens) const {

@@ -86,6 +86,9 @@ std::vector<Command> user_verbs() {
        .sentence = "Sets a password. Without a password file it prints a one-time link where it is set.",
        .options = {password_option("Reads the password from FILE, - is standard input.")},
        .arguments = {kUser}},
+      {.name = "user reset-mfa",
+       .sentence = "Takes authenticator app, passkeys and recovery codes away; the password alone signs in again.",
+       .arguments = {kUser}},
       {.name = "user disable", .sentence = "Takes away all access at once, and keeps the user.", .arguments = {kUser}},
       {.name = "user enable", .sentence = "Gives the access back.", .arguments = {kUser}},
       {.name = "user delete", .sentence = "Deletes the user and its devices.", .arguments = {kUser}}};

@@ -24,7 +24,7 @@ LinkFront::LinkFront(runtime::HttpServer& http, Accept accept) : accept_(std::mo
 }
 
 void LinkFront::handle(const std::shared_ptr<runtime::ByteStream>& stream, const runtime::HttpRequest& request) {
-  if (rate_.try_take(address_key(stream->remote()), runtime::monotonic_now())) {
+  if (rate_.try_take(signin::address_key(stream->remote()), runtime::monotonic_now())) {
     return refuse(stream, "429 Too Many Requests", "Too many links were opened from this address; wait a minute.");
   }
   if (const auto wanted = runtime::LinkSocket::check_upgrade(request); !wanted) {

@@ -7,7 +7,7 @@
 
 #include "runtime/http/http_server.hpp"
 #include "runtime/http/link_socket.hpp"
-#include "services/server/rate_limit.hpp"
+#include "signin/rate_limit.hpp"
 
 namespace postern::server {
 
@@ -29,7 +29,7 @@ class LinkFront {
   void handle(const std::shared_ptr<runtime::ByteStream>& stream, const runtime::HttpRequest& request);
 
   Accept accept_;
-  RateLimit rate_{kPerAddress, kWindow, kAddressesMax};
+  signin::RateLimit rate_{kPerAddress, kWindow, kAddressesMax};
 };
 
 }  // namespace postern::server

@@ -1,6 +1,7 @@
 // The plain pages, health, and the keys with which tokens are verified.
 #include <nlohmann/json.hpp>
 
+#include "services/server/account_pages.hpp"
 #include "services/server/pages.hpp"
 #include "services/server/web_context.hpp"
 
@@ -50,6 +51,11 @@ void add_page_routes(HttpServer& server, WebContext& context) {
     answer({.status = 200,
             .body = std::string(style_sheet()),
             .headers = {{"Content-Type", "text/css; charset=utf-8"}, {"Cache-Control", "max-age=3600"}}});
+  });
+  server.route("GET", "/passkey.js", [](const HttpRequest&, const HttpServer::Responder& answer) {
+    answer({.status = 200,
+            .body = std::string(passkey_script()),
+            .headers = {{"Content-Type", "text/javascript; charset=utf-8"}, {"Cache-Control", "max-age=3600"}}});
   });
   const auto healthy = [](const HttpRequest&, const HttpServer::Responder& answer) {
     answer({.status = 200, .body = "OK\n"});

@@ -110,13 +110,16 @@ class Server {
               [this](const RouteId& route) {
                 if (relay_) relay_->revoke(route);
               }),
+        factors_(host_, state_.master, random_),
         web_{.host = host_,
              .passwords = passwords_,
              .random = random_,
              .log = log_,
              .url = state_.network.url,
              .network_name = state_.network.display_name,
-             .setup_links = setup_links_},
+             .setup_links = setup_links_,
+             .factors = factors_,
+             .sessions = sessions_},
         http_(loop_, {.tls = {.listen = options.listen,
                               .certificate_pem = certificate.certificate,
                               .private_key_pem = certificate.key}}),
@@ -127,6 +130,7 @@ class Server {
 
   std::expected<void, ServerError> start() {
     controller_.load(records_for(state_, own_ca_));
+    factors_.load(state_.records, log_);
     add_routes();
     if (auto started = http_.start(); !started) return std::unexpected(to_server_error(started.error()));
     if (auto opened = open_relay(); !opened) return std::unexpected(opened.error());
@@ -158,6 +162,7 @@ class Server {
     add_device_routes(http_, web_);
     add_oauth_routes(http_, web_);
     add_setup_routes(http_, web_);
+    add_account_routes(http_, web_);
     http_.upgrade("/control/v1",
                   [this](std::shared_ptr<runtime::ByteStream> stream, const runtime::HttpRequest& request) {
                     host_.take_connection(std::move(stream), request);
@@ -203,6 +208,8 @@ class Server {
     return {.host = host_,
             .passwords = passwords_,
             .setup_links = setup_links_,
+            .factors = factors_,
+            .sessions = sessions_,
             .relay = relay_.get(),
             .random = random_,
             .master = state_.master,
@@ -271,6 +278,8 @@ class Server {
   controller::Controller controller_;
   PasswordPool passwords_;
   ControllerHost host_;
+  FactorStore factors_;
+  signin::Sessions sessions_{random_};
   WebContext web_;
   runtime::HttpServer http_;
   std::unique_ptr<RelayThread> relay_;

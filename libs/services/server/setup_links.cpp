@@ -1,5 +1,6 @@
 #include "services/server/setup_links.hpp"
 
+#include "controller_core/records.hpp"
 #include "identity/keys.hpp"
 
 namespace postern::server {
@@ -20,7 +21,7 @@ NewSetupLink make_setup_link(model::UserId user, WallTime now, RandomSource& ran
 }
 
 std::string SetupLinks::record_name(model::UserId user) {
-  return std::string(kSetupRecordPrefix) + std::to_string(user.value);
+  return controller::setup_link_secret(user);
 }
 
 void SetupLinks::add(ByteView record) {

@@ -50,11 +50,7 @@ class SetupRoutes {
  private:
   std::optional<controller::UserRecord> user_of(const std::string& token) const {
     const auto id = context_.setup_links.find(token, wall_now());
-    if (!id) return std::nullopt;
-    for (const controller::UserRecord& user : context_.host.controller().users()) {
-      if (user.id == *id) return user;
-    }
-    return std::nullopt;
+    return id ? context_.host.controller().find_user(*id) : std::nullopt;
   }
 
   runtime::HttpResponse form_page(const HttpRequest& request, int status, const std::string& token,
@@ -73,6 +69,7 @@ class SetupRoutes {
     const std::string actor = "user:" + std::to_string(user->id.value);
     const auto set = context_.host.execute(controller::SetPassword{user->email, hash}, actor, address_key(remote));
     if (!set) return answer(message_page(500, "Not stored", set.error().message));
+    context_.sessions.end_all(user->id);
     context_.setup_links.remove(user->id);
     controller::ChangeSet used;
     used.changes.emplace_back(controller::Remove{controller::SecretRecord{SetupLinks::record_name(user->id), {}}});

@@ -49,13 +49,16 @@ inline InitRequest init_request_in(const std::filesystem::path& folder) {
 
 class WebFixture : public ::testing::Test {
  protected:
-  explicit WebFixture(std::size_t connections_max = ControllerHost::kConnectionsMax)
-      : state_(make_state()), server_(ca_), connections_max_(connections_max) {
+  explicit WebFixture(std::size_t connections_max = ControllerHost::kConnectionsMax,
+                      std::string url = "https://127.0.0.1")
+      : state_(make_state()), server_(ca_), connections_max_(connections_max), url_(std::move(url)) {
     controller_.load(state_.records);
+    factors_.load(state_.records, log_);
     add_page_routes(server_.http(), web_);
     add_device_routes(server_.http(), web_);
     add_oauth_routes(server_.http(), web_);
     add_setup_routes(server_.http(), web_);
+    add_account_routes(server_.http(), web_);
     server_.http().upgrade("/control/v1", [this](std::shared_ptr<runtime::ByteStream> stream, const auto& request) {
       host_.take_connection(std::move(stream), request);
     });
@@ -87,26 +90,33 @@ class WebFixture : public ::testing::Test {
   ServerState state_;
   runtime::TestServer server_;
   std::size_t connections_max_;
+  std::string url_;
   runtime::Logger log_{"test", {.level = runtime::LogLevel::Off}};
   controller::Controller controller_{{}, {state_.signing, state_.knock_secret}, random_};
   PasswordPool passwords_{server_.loop()};
   ControllerHost host_{server_.loop(), controller_,           state_.store,    state_.network.id,
                        log_,           [](const RouteId&) {}, connections_max_};
   SetupLinks setup_links_;
+  FactorStore factors_{host_, state_.master, random_};
+  signin::Sessions sessions_{random_};
   WebContext web_{.host = host_,
                   .passwords = passwords_,
                   .random = random_,
                   .log = log_,
-                  .url = "https://127.0.0.1",
+                  .url = url_,
                   .network_name = "Home <&>",
-                  .setup_links = setup_links_};
+                  .setup_links = setup_links_,
+                  .factors = factors_,
+                  .sessions = sessions_};
   AdminService admin_{{.host = host_,
                        .passwords = passwords_,
                        .setup_links = setup_links_,
+                       .factors = factors_,
+                       .sessions = sessions_,
                        .relay = nullptr,
                        .random = random_,
                        .master = state_.master,
-                       .url = "https://127.0.0.1"}};
+                       .url = url_}};
 
  private:
   ServerState make_state() {

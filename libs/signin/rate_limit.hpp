@@ -10,7 +10,7 @@
 
 #include "base/time.hpp"
 
-namespace postern::server {
+namespace postern::signin {
 
 class RateLimit {
  public:
@@ -36,4 +36,4 @@ class RateLimit {
 /// "192.0.2.1:4711" as "192.0.2.1"; IPv6 as its /64, because one person has that many addresses.
 [[nodiscard]] std::string address_key(std::string_view remote);
 
-}  // namespace postern::server
+}  // namespace postern::signin

@@ -6,9 +6,9 @@
 #include <string>
 #include <string_view>
 
-#include "services/server/rate_limit.hpp"
+#include "signin/rate_limit.hpp"
 
-namespace postern::server {
+namespace postern::signin {
 
 class SignInLimits {
  public:
@@ -33,4 +33,4 @@ class SignInLimits {
   RateLimit addresses_{kAttempts, kWindow, kKeysMax};
 };
 
-}  // namespace postern::server
+}  // namespace postern::signin

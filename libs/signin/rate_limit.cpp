@@ -1,10 +1,10 @@
-#include "services/server/rate_limit.hpp"
+#include "signin/rate_limit.hpp"
 
 #include <algorithm>
 
 #include "base/ip.hpp"
 
-namespace postern::server {
+namespace postern::signin {
 
 std::optional<Duration> RateLimit::try_take(std::string_view key, Instant now) {
   auto found = keys_.find(key);
@@ -39,4 +39,4 @@ std::string address_key(std::string_view remote) {
   return address->ip.is_v4() ? address->ip.to_string() : IpPrefix::containing(address->ip, 64).to_string();
 }
 
-}  // namespace postern::server
+}  // namespace postern::signin
