@@ -71,7 +71,7 @@ std::uint8_t multiply(std::uint8_t left, std::uint8_t right) {
   std::uint32_t product = 0;
   for (int i = 7; i >= 0; --i) {
     product = (product << 1) ^ ((product >> 7) * 0x11dU);
-    product ^= ((right >> i) & 1U) * left;
+    product ^= ((std::uint32_t{right} >> i) & 1U) * std::uint32_t{left};
   }
   return static_cast<std::uint8_t>(product);
 }
@@ -269,7 +269,7 @@ class QrPainter {
         const int y = upward ? size - 1 - step : step;
         for (int x = right; x > right - 2; --x) {
           if (fixed_[code_.index(x, y)] || at >= codewords.size() * 8) continue;
-          code_.dark_[code_.index(x, y)] = ((codewords[at / 8] >> (7 - at % 8)) & 1U) != 0;
+          code_.dark_[code_.index(x, y)] = ((std::uint32_t{codewords[at / 8]} >> (7 - at % 8)) & 1U) != 0;
           ++at;
         }
       }

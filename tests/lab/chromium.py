@@ -141,7 +141,8 @@ class Chromium:
 def _start(host: Host, trusted: str) -> subprocess.Popen[str]:
     tree = debs.browser_tree()
     profile = f"/tmp/chromium-{host.name}"
-    libraries = [tree / "usr/lib/x86_64-linux-gnu", tree / "usr/lib/x86_64-linux-gnu/nss", tree / "usr/lib"]
+    folder = tree / "usr/lib/x86_64-linux-gnu"
+    libraries = [folder, folder / "nss", folder / "pulseaudio"]
     options = [
         "--headless=new",
         "--no-sandbox",  # the lab's hosts are sandboxes already, and have no user namespaces to give

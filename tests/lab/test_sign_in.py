@@ -17,10 +17,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from lab import services
 from lab.chromium import Chromium, spki_digest
 from lab.postern import CLIENT_SOCKET, READY_SECONDS, Postern
 from lab.testbed import Lab, await_true, scratch_run_dir
-from lab import services
 from lab.topology import SERVER, SERVER_NAME
 
 STEP_SECONDS = 30
@@ -74,7 +74,8 @@ def named(request: pytest.FixtureRequest) -> Iterator[NamedPostern]:
         running = NamedPostern(lab)
         running.init_server()
         running.serve()
-        running.admin("user", "add", running.user_email, "--password-file", running.password_file("user", running.user_password))
+        password = running.password_file("user", running.user_password)
+        running.admin("user", "add", running.user_email, "--password-file", password)
         running.start_client()
         yield running
     finally:
