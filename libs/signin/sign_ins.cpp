@@ -30,9 +30,9 @@ const Pending* SignIns::find(std::string_view ticket, std::string_view purpose, 
   return pending.purpose == purpose && now - pending.started < kPendingLife ? &pending : nullptr;
 }
 
-std::optional<Duration> SignIns::try_second(std::string_view account, Instant now) {
+std::optional<Duration> SignIns::try_second(std::string_view account, std::string_view remote, Instant now) {
   if (const auto wait = second_hour_.try_take(account, now)) return wait;
-  const auto wait = second_minute_.try_take(account, now);
+  const auto wait = second_.try_take(account, remote, now);
   if (wait) second_hour_.give_back(account);
   return wait;
 }
@@ -42,10 +42,10 @@ void SignIns::second_refused(std::string_view ticket) {
   if (found != pending_.end() && ++found->second.refused >= kRefusedMax) pending_.erase(found);
 }
 
-void SignIns::second_proven(std::string_view ticket) {
+void SignIns::second_proven(std::string_view ticket, std::string_view remote) {
   const auto found = pending_.find(key_of(ticket));
   if (found == pending_.end()) return;
-  second_minute_.give_back(found->second.person.account);
+  second_.succeeded(found->second.person.account, remote);
   second_hour_.give_back(found->second.person.account);
   pending_.erase(found);
 }

@@ -14,7 +14,7 @@
 // ```
 //
 // Attempts are counted for each account and each address; right ones are given back. Wrong second factors are counted
-// for the account alone and over an hour too: six digits are few, and whoever guesses them has the password already.
+// over an hour too: six digits are few, and whoever guesses them has the password already.
 #pragma once
 
 #include <cstddef>
@@ -49,7 +49,6 @@ class SignIns {
   static constexpr std::size_t kPendingMax = 10'000;
   static constexpr std::chrono::minutes kPendingLife{5};
   static constexpr unsigned kRefusedMax = 5;
-  static constexpr std::size_t kSecondPerMinute = 5;
   static constexpr std::size_t kSecondPerHour = 20;
 
   explicit SignIns(RandomSource& random) : random_(random) {}
@@ -68,11 +67,11 @@ class SignIns {
   /// The sign-in of a ticket that is still good, and for this purpose.
   [[nodiscard]] const Pending* find(std::string_view ticket, std::string_view purpose, Instant now) const;
   /// Counts an attempt with a second factor, or says how long to wait.
-  [[nodiscard]] std::optional<Duration> try_second(std::string_view account, Instant now);
+  [[nodiscard]] std::optional<Duration> try_second(std::string_view account, std::string_view remote, Instant now);
   /// The ticket is gone after the fifth.
   void second_refused(std::string_view ticket);
   /// The ticket is used up.
-  void second_proven(std::string_view ticket);
+  void second_proven(std::string_view ticket, std::string_view remote);
 
   [[nodiscard]] std::size_t pending() const { return pending_.size(); }
 
@@ -81,7 +80,7 @@ class SignIns {
 
   RandomSource& random_;
   SignInLimits limits_;
-  RateLimit second_minute_{kSecondPerMinute, std::chrono::minutes(1), 50'000};
+  SignInLimits second_;
   RateLimit second_hour_{kSecondPerHour, std::chrono::hours(1), 50'000};
   std::map<Digest, Pending> pending_;  // by the digest of the ticket
 };

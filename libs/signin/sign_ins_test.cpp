@@ -41,7 +41,7 @@ TEST_F(SignInsTest, ATicketStandsForOnePersonAndOnePurposeForFiveMinutes) {
 
 TEST_F(SignInsTest, ATicketIsGoodOnce) {
   const std::string ana = ticket();
-  machine_.second_proven(ana);
+  machine_.second_proven(ana, "192.0.2.1:1");
   EXPECT_EQ(machine_.find(ana, "account", kStart), nullptr);
 }
 
@@ -57,19 +57,25 @@ TEST_F(SignInsTest, NewTicketsBringNoNewGuesses) {
   Instant now = kStart;
   int tried = 0;
   for (int i = 0; i < 1000; ++i, now += 3s) {
-    if (machine_.try_second(kAna.account, now)) continue;
+    if (machine_.try_second(kAna.account, "192.0.2.1:1", now)) continue;
     ++tried;
     machine_.second_refused(ticket(kAna, now));
   }
   EXPECT_EQ(tried, 20) << "in 50 minutes";
-  EXPECT_FALSE(machine_.try_second(kBen.account, now)) << "others are not held up";
-  EXPECT_FALSE(machine_.try_second(kAna.account, kStart + 1h));
+  EXPECT_FALSE(machine_.try_second(kBen.account, "192.0.2.2:1", now)) << "others are not held up";
+  EXPECT_FALSE(machine_.try_second(kAna.account, "192.0.2.1:1", kStart + 1h));
+}
+
+TEST_F(SignInsTest, OneAddressGuessesForFewAccounts) {
+  for (int i = 0; i < 5; ++i) EXPECT_FALSE(machine_.try_second(std::to_string(i), "192.0.2.1:1", kStart));
+  EXPECT_TRUE(machine_.try_second("another", "192.0.2.1:2", kStart));
+  EXPECT_FALSE(machine_.try_second("another", "192.0.2.2:1", kStart));
 }
 
 TEST_F(SignInsTest, RightCodesAreNotCounted) {
   for (int i = 0; i < 100; ++i) {
-    ASSERT_FALSE(machine_.try_second(kAna.account, kStart));
-    machine_.second_proven(ticket());
+    ASSERT_FALSE(machine_.try_second(kAna.account, "192.0.2.1:1", kStart));
+    machine_.second_proven(ticket(), "192.0.2.1:1");
   }
 }
 

@@ -28,6 +28,15 @@ constexpr std::int64_t kX = -2;      // RSA: the exponent
 constexpr std::int64_t kY = -3;
 constexpr std::size_t kAnswerMax = 64 * 1024;
 constexpr std::size_t kMembersMax = 16;
+constexpr std::size_t kChallengeHead = 16;  // when it ends, and 64 random bits
+
+/// 128 bits.
+Bytes challenge_mac(const Digest& key, ByteView head, std::string_view purpose) {
+  Bytes message = to_bytes(head);
+  message.insert(message.end(), purpose.begin(), purpose.end());
+  const Digest mac = identity::hmac_sha256(key, message);
+  return to_bytes(ByteView(mac).first(Digest{}.size() - kChallengeHead));
+}
 
 /// The parameters of a COSE_Key that count here.
 struct CoseKey {
@@ -303,26 +312,25 @@ std::optional<Assertion> parse_assertion(std::string_view text) {
 }
 
 Digest Challenges::issue(std::string_view purpose, Instant now) {
-  if (open_.size() >= kMax) {
-    std::erase_if(open_, [&](const auto& each) { return now - each.second.issued >= kLife; });
-    if (open_.size() >= kMax) {
-      open_.erase(std::ranges::min_element(open_, {}, [](const auto& each) { return each.second.issued; }));
-    }
-  }
-  const auto challenge = random_.make<Digest>();
-  open_[challenge] = {std::string(purpose), now};
+  Digest challenge{};
+  ByteWriter writer(challenge);
+  writer.u64(to_nanoseconds(now + kLife));
+  writer.view(random_.make<std::array<std::uint8_t, 8>>());
+  writer.view(challenge_mac(key_, ByteView(challenge).first(kChallengeHead), purpose));
   return challenge;
 }
 
-bool Challenges::take(ByteView challenge, std::string_view purpose, Instant now) {
-  Digest key{};
-  if (challenge.size() != key.size()) return false;
-  std::ranges::copy(challenge, key.begin());
-  const auto found = open_.find(key);
-  if (found == open_.end()) return false;
-  const Open open = std::move(found->second);
-  open_.erase(found);
-  return open.purpose == purpose && now - open.issued < kLife;
+bool Challenges::check(ByteView challenge, std::string_view purpose, Instant now) const {
+  if (challenge.size() != Digest{}.size()) return false;
+  const Bytes mac = challenge_mac(key_, challenge.first(kChallengeHead), purpose);
+  if (!equal_constant_time(mac, challenge.subspan(kChallengeHead))) return false;
+  return to_nanoseconds(now) < ByteReader(challenge).u64() && !used_.contains(to_bytes(challenge));
+}
+
+bool Challenges::use(ByteView challenge, Instant now) {
+  if (used_.size() >= kUsedMax) std::erase_if(used_, [&](const auto& each) { return each.second <= now; });
+  if (used_.size() >= kUsedMax) return false;
+  return used_.emplace(to_bytes(challenge), from_nanoseconds(ByteReader(challenge).u64())).second;
 }
 
 }  // namespace postern::signin

@@ -84,26 +84,29 @@ struct Assertion {
 [[nodiscard]] std::optional<Registration> parse_registration(std::string_view text);
 [[nodiscard]] std::optional<Assertion> parse_assertion(std::string_view text);
 
-/// Challenges that were given out and not answered yet: each is good once, for one purpose, for five minutes.
+/// Challenges: each is good once, for one purpose, for five minutes.
+///
+/// One that is given out is remembered by nobody: it carries its end and a MAC over that and its purpose, so that a
+/// flood of open pages pushes no other page's challenge out. Only an answer whose signature held is remembered until
+/// then.
 class Challenges {
  public:
-  static constexpr std::size_t kMax = 10'000;  ///< at the bound the oldest is void
+  static constexpr std::size_t kUsedMax = 100'000;  ///< at the bound answers are refused until old ones have ended
   static constexpr std::chrono::minutes kLife{5};
 
-  explicit Challenges(RandomSource& random) : random_(random) {}
+  explicit Challenges(RandomSource& random) : random_(random), key_(random.make<Digest>()) {}
 
   [[nodiscard]] Digest issue(std::string_view purpose, Instant now);
-  /// True once.
-  [[nodiscard]] bool take(ByteView challenge, std::string_view purpose, Instant now);
-  [[nodiscard]] std::size_t size() const { return open_.size(); }
+  /// One that was given out for this, and is not too old.
+  [[nodiscard]] bool check(ByteView challenge, std::string_view purpose, Instant now) const;
+  /// After check(), once the signature holds: true the first time.
+  [[nodiscard]] bool use(ByteView challenge, Instant now);
+  [[nodiscard]] std::size_t used() const { return used_.size(); }
 
  private:
-  struct Open {
-    std::string purpose{};
-    Instant issued{};
-  };
   RandomSource& random_;
-  std::map<Digest, Open> open_;
+  Digest key_;
+  std::map<Bytes, Instant> used_;  // until when they could be used again
 };
 
 }  // namespace postern::signin

@@ -299,16 +299,48 @@ TEST(Challenges, AreGoodOnceForOnePurposeForFiveMinutes) {
   SeededRandom random(4);
   Challenges challenges(random);
   const Digest one = challenges.issue("alone account", kStart);
-  EXPECT_TRUE(challenges.take(one, "alone account", kStart + 299s));
-  EXPECT_FALSE(challenges.take(one, "alone account", kStart));
-  const Digest two = challenges.issue("alone account", kStart);
-  EXPECT_FALSE(challenges.take(two, "create 7", kStart)) << "and then it is void";
-  EXPECT_FALSE(challenges.take(two, "alone account", kStart));
-  const Digest three = challenges.issue("create 7", kStart);
-  EXPECT_FALSE(challenges.take(three, "create 7", kStart + 300s));
-  EXPECT_FALSE(challenges.take(Bytes(31), "create 7", kStart));
-  for (std::size_t i = 0; i <= Challenges::kMax; ++i) (void)challenges.issue("x", kStart + 1s);
-  EXPECT_EQ(challenges.size(), Challenges::kMax);
+  EXPECT_NE(one, challenges.issue("alone account", kStart));
+  EXPECT_TRUE(challenges.check(one, "alone account", kStart + 299s));
+  EXPECT_FALSE(challenges.check(one, "alone account", kStart + 300s));
+  EXPECT_FALSE(challenges.check(one, "create 7", kStart));
+  EXPECT_TRUE(challenges.use(one, kStart + 1s));
+  EXPECT_FALSE(challenges.use(one, kStart + 1s));
+  EXPECT_FALSE(challenges.check(one, "alone account", kStart + 1s));
+}
+
+TEST(Challenges, ThatNobodyGaveOutAreRefused) {
+  SeededRandom random(5);
+  Challenges challenges(random);
+  const Digest good = challenges.issue("account", kStart);
+  for (std::size_t i = 0; i < good.size(); ++i) {
+    Digest changed = good;
+    changed[i] ^= 1;
+    EXPECT_FALSE(challenges.check(changed, "account", kStart)) << i;
+  }
+  EXPECT_FALSE(challenges.check(ByteView(good).first(31), "account", kStart));
+  EXPECT_FALSE(challenges.check({}, "account", kStart));
+  Challenges other(random);
+  EXPECT_FALSE(other.check(good, "account", kStart)) << "of another run of the server";
+}
+
+TEST(Challenges, AFloodOfPagesPushesNoneOut) {
+  SeededRandom random(6);
+  Challenges challenges(random);
+  const Digest first = challenges.issue("account", kStart);
+  for (int i = 0; i < 100'000; ++i) (void)challenges.issue("account", kStart);
+  EXPECT_TRUE(challenges.check(first, "account", kStart + 1s));
+  EXPECT_EQ(challenges.used(), 0U);
+}
+
+TEST(Challenges, ThatWereUsedAreForgottenWhenTheyHaveEnded) {
+  SeededRandom random(7);
+  Challenges challenges(random);
+  for (std::size_t i = 0; i < Challenges::kUsedMax; ++i) {
+    ASSERT_TRUE(challenges.use(challenges.issue("account", kStart), kStart));
+  }
+  EXPECT_FALSE(challenges.use(challenges.issue("account", kStart + 1s), kStart + 1s)) << "refused at the bound";
+  EXPECT_TRUE(challenges.use(challenges.issue("account", kStart + 300s), kStart + 300s));
+  EXPECT_EQ(challenges.used(), 1U);
 }
 
 }  // namespace

@@ -116,11 +116,12 @@ class AccountRoutes {
     const auto answered = signin::parse_registration(form.get("passkey"));
     const auto challenge = answered ? signin::challenge_of(answered->client_data) : std::nullopt;
     if (!context_.party || !challenge) return refuse("The browser's answer cannot be read.");
-    if (!context_.challenges.take(*challenge, creation_purpose(person), monotonic_now())) {
+    if (!context_.challenges.check(*challenge, creation_purpose(person), monotonic_now())) {
       return refuse("That took too long. Please try again.");
     }
     auto passkey = verify_registration(*answered, *context_.party, *challenge, signin::UserCheck::Verified);
     if (!passkey) return refuse("The passkey was refused: " + std::string(to_string(passkey.error())) + '.');
+    if (!context_.challenges.use(*challenge, monotonic_now())) return refuse("This was sent already.");
     if (context_.factors.owner_of(passkey->id)) return refuse("This passkey is registered already.");
     signin::Factors factors = context_.factors.of(person.user.id);
     if (factors.passkeys.size() >= signin::kPasskeysMax) return refuse("An account has at most 16 passkeys.");

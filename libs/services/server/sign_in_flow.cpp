@@ -88,8 +88,8 @@ HttpResponse SignInFlow::second(const HttpRequest& request, const Form& form, co
   const signin::Pending* found = context_.sign_ins.find(ticket, target.purpose, monotonic_now());
   const auto user = found == nullptr ? std::nullopt : active_user(found->person.user);
   if (!user) return target.ask(request, 403, "", kTooLate);
-  if (const auto wait = context_.sign_ins.try_second(found->person.account, monotonic_now())) {
-    return too_many(*wait, "There were too many wrong codes for this account.");
+  if (const auto wait = context_.sign_ins.try_second(found->person.account, request.remote, monotonic_now())) {
+    return too_many(*wait, "There were too many wrong codes.");
   }
   std::optional<std::string> problem;
   if (form.has("passkey")) {
@@ -100,7 +100,7 @@ HttpResponse SignInFlow::second(const HttpRequest& request, const Form& form, co
     problem = prove_code(request, user->id, form.get("code"));
   }
   if (!problem) {
-    context_.sign_ins.second_proven(ticket);
+    context_.sign_ins.second_proven(ticket, request.remote);
     return target.done(request, *user);
   }
   context_.log.debug("A second factor was refused", {{"account", user->email}, {"address", request.remote}});
@@ -162,7 +162,7 @@ std::expected<model::UserId, std::string> SignInFlow::prove_passkey(std::string_
   const auto answer = signin::parse_assertion(text);
   const auto challenge = answer ? signin::challenge_of(answer->client_data) : std::nullopt;
   if (!challenge) return refuse("The browser's answer cannot be read. A passkey needs its script to run.");
-  if (!context_.challenges.take(*challenge, wanted.purpose, monotonic_now())) return refuse(kTooLate);
+  if (!context_.challenges.check(*challenge, wanted.purpose, monotonic_now())) return refuse(kTooLate);
   const auto owner = context_.factors.owner_of(answer->credential_id);
   if (!owner || (wanted.user && *wanted.user != *owner)) return refuse(kUnknownPasskey);
   // WebAuthn §7.2 step 6: without a user that is known already the handle must name one.
@@ -177,6 +177,7 @@ std::expected<model::UserId, std::string> SignInFlow::prove_passkey(std::string_
     }
     return refuse(sentence_of(verified.error()));
   }
+  if (!context_.challenges.use(*challenge, monotonic_now())) return refuse(kTooLate);
   passkey.used_at = wall_now();
   const auto stored = context_.factors.put(*owner, std::move(factors), std::nullopt);
   if (!stored) return refuse(stored.error().message);
