@@ -1,11 +1,11 @@
 #include "controller_core/audit_text.hpp"
 
-#include "identity/json.hpp"
+#include "base/json.hpp"
 #include "identity/keys.hpp"
 
 namespace postern::controller {
 
-using identity::json::Array;
+using json::Array;
 
 namespace {
 
@@ -17,10 +17,10 @@ class Fields {
     object_.emplace_back(name, std::move(value));
     return *this;
   }
-  [[nodiscard]] std::string text() const { return identity::json::write(object_); }
+  [[nodiscard]] std::string text() const { return json::write(object_); }
 
  private:
-  identity::json::Object object_;
+  json::Object object_;
 };
 
 /// Ids are strings in all our JSON: readers of 64-bit numbers disagree above 2^53.

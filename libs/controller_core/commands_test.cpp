@@ -1,7 +1,7 @@
 #include "controller_core/bench_test_util.hpp"
 #include "controller_core/limits.hpp"
 #include "controller_core/plan.hpp"
-#include "identity/json.hpp"
+#include "base/json.hpp"
 
 namespace postern::controller {
 namespace {
@@ -57,8 +57,8 @@ TEST_F(CommandsTest, EveryChangeIsAudited) {
   EXPECT_EQ(entry.action, "resource.update");
   EXPECT_EQ(entry.subject, "resource:" + std::to_string(id));
   EXPECT_EQ(entry.actor, "admin:test");
-  EXPECT_EQ(*identity::json::parse(entry.before)->find("address")->as_string(), "nginx.home");
-  EXPECT_EQ(*identity::json::parse(entry.after)->find("address")->as_string(), "web.lan");
+  EXPECT_EQ(*json::parse(entry.before)->find("address")->as_string(), "nginx.home");
+  EXPECT_EQ(*json::parse(entry.after)->find("address")->as_string(), "web.lan");
 }
 
 TEST_F(CommandsTest, TheAuditLogHasNoSecrets) {

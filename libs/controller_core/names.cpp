@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
-#include "identity/json.hpp"
+#include "base/json.hpp"
 
 namespace postern::controller {
 
@@ -24,7 +24,7 @@ bool is_control(char c) {
 std::optional<std::size_t> characters(std::string_view text) {
   std::size_t count = 0;
   while (!text.empty()) {
-    const std::size_t size = identity::json::utf8_sequence_size(text);
+    const std::size_t size = json::utf8_sequence_size(text);
     if (size == 0 || (size == 1 && is_control(text.front()))) return std::nullopt;
     text.remove_prefix(size);
     ++count;
@@ -103,7 +103,7 @@ std::string shown_name(std::string_view text) {
   std::string result;
   std::size_t count = 0;
   while (!text.empty() && count < kNameCharactersMax) {
-    const std::size_t size = identity::json::utf8_sequence_size(text);
+    const std::size_t size = json::utf8_sequence_size(text);
     const bool shown = size > 1 || (size == 1 && !is_control(text.front()));
     if (shown) result.append(text.substr(0, size));
     if (shown) ++count;

@@ -1,11 +1,11 @@
-#include "identity/json.hpp"
+#include "base/json.hpp"
 
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
 
-namespace postern::identity::json {
+namespace postern::json {
 
 namespace {
 
@@ -294,6 +294,13 @@ std::optional<std::uint64_t> Value::as_unsigned() const {
   return static_cast<std::uint64_t>(*value);
 }
 
+std::optional<double> Value::as_number() const {
+  if (const auto* value = std::get_if<double>(&data_)) return *value;
+  if (const auto* value = std::get_if<std::int64_t>(&data_)) return static_cast<double>(*value);
+  if (const auto* value = std::get_if<std::uint64_t>(&data_)) return static_cast<double>(*value);
+  return std::nullopt;
+}
+
 const Value* Value::find(std::string_view key) const {
   const Object* members = as_object();
   if (members == nullptr) return nullptr;
@@ -374,4 +381,4 @@ std::size_t utf8_sequence_size(std::string_view text) {
   return size;
 }
 
-}  // namespace postern::identity::json
+}  // namespace postern::json

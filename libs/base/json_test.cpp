@@ -1,10 +1,10 @@
-#include "identity/json.hpp"
+#include "base/json.hpp"
 
 #include <gtest/gtest.h>
 
 #include "base/random.hpp"
 
-namespace postern::identity::json {
+namespace postern::json {
 namespace {
 
 Error error_of(std::string_view text, Limits limits = {}) {
@@ -22,6 +22,9 @@ TEST(Json, ReadsEveryKindOfValue) {
   EXPECT_EQ(items[2], Value(0.5));
   EXPECT_EQ(items[3], Value(100.0));
   EXPECT_EQ(items[3].as_integer(), std::nullopt);
+  EXPECT_EQ(items[1].as_number(), -2.0);
+  EXPECT_EQ(items[3].as_number(), 100.0);
+  EXPECT_EQ(value->find("c")->as_number(), std::nullopt);
   EXPECT_EQ(*value->find("b")->as_string(), "x\n\xc3\xa4\xf0\x9f\x98\x80");
   EXPECT_EQ(value->find("c")->as_bool(), true);
   EXPECT_EQ(value->find("d")->as_bool(), false);
@@ -135,4 +138,4 @@ TEST(Json, SurvivesMutationsOfAToken) {
 }
 
 }  // namespace
-}  // namespace postern::identity::json
+}  // namespace postern::json
