@@ -7,7 +7,7 @@
 namespace postern::graphql {
 
 inline constexpr std::string_view kBuiltInTypes = R"(
-"The `Int` scalar type represents non-fractional signed whole numeric values. Int can represent values between -(2^31) and 2^31 - 1."
+"The `Int` scalar type represents non-fractional signed whole numeric values between -(2^31) and 2^31 - 1."
 scalar Int
 "The `Float` scalar type represents signed double-precision fractional values as specified by IEEE 754."
 scalar Float
@@ -32,7 +32,7 @@ directive @skip(
 
 "Marks an element of a GraphQL schema as no longer supported."
 directive @deprecated(
-  "Explains why this element was deprecated, usually also including a suggestion for how to access supported similar data."
+  "Explains why this element was deprecated, and usually what to use instead."
   reason: String = "No longer supported"
 ) on FIELD_DEFINITION | ARGUMENT_DEFINITION | INPUT_FIELD_DEFINITION | ENUM_VALUE
 

@@ -91,9 +91,9 @@ std::expected<Cost, Error> check_cost(const Schema& schema, const Document& docu
                                       const json::Object& variables, const CostLimits& limits) {
   const Cost cost = estimate_cost(schema, document, operation, variables, limits.list_size);
   const auto fail = [&operation](std::string what, std::uint64_t maximum) {
-    return std::unexpected(Error{"The operation is " + what + " than " + std::to_string(maximum) +
-                                     "; ask for less in one request.",
-                                 {operation.at}});
+    return std::unexpected(
+        Error{"The operation is " + what + " than " + std::to_string(maximum) + "; ask for less in one request.",
+              {operation.at}});
   };
   if (cost.depth > limits.depth_max) return fail("nested deeper", limits.depth_max);
   if (cost.fields > limits.cost_max) {

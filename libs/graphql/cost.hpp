@@ -1,4 +1,5 @@
-// What an operation may cost, estimated before anything of it is done: its depth and the number of fields of its answer.
+// What an operation may cost, estimated before anything of it is done: its depth and the number of fields of its
+// answer.
 //
 // A field counts 1, and what is asked of its value as often as the value has items: as many as an argument `first` or
 // `last` asks for (of the field itself or of the connection around it), else `list_size` for a list.

@@ -58,7 +58,10 @@ class Execution {
  public:
   Execution(const Schema& schema, const Document& document, const json::Object& variables, AnyRef context,
             std::size_t fields_max)
-      : schema_(schema), variables_(variables), collector_(schema, document, variables), context_(context),
+      : schema_(schema),
+        variables_(variables),
+        collector_(schema, document, variables),
+        context_(context),
         fields_left_(fields_max) {}
 
   Response run(const Operation& operation, const Type& root, const ObjectValue& source) {
@@ -132,8 +135,9 @@ class Execution {
     if (type.is_non_null()) {
       Completed value = complete(type.inner(), found, field, path);
       if (!value || !value->is_null()) return value;
-      return fail(field, path,
-                  {"Cannot return null for non-nullable field " + field.parent.name + "." + field.definition.name + "."});
+      return fail(
+          field, path,
+          {"Cannot return null for non-nullable field " + field.parent.name + "." + field.definition.name + "."});
     }
     if (found.is_null()) return json::Value();
     if (type.is_list()) return complete_list(type.inner(), found, field, path);
@@ -152,7 +156,8 @@ class Execution {
     };
     const json::Array* json = found.json == nullptr ? nullptr : found.json->as_array();
     if (json != nullptr) return std::ranges::all_of(*json, add) ? Completed(std::move(items)) : std::nullopt;
-    if (found.list != nullptr) return std::ranges::all_of(*found.list, add) ? Completed(std::move(items)) : std::nullopt;
+    if (found.list != nullptr)
+      return std::ranges::all_of(*found.list, add) ? Completed(std::move(items)) : std::nullopt;
     return fail(field, path,
                 {"Expected Iterable, but did not find one for field \"" + field.parent.name + "." +
                  field.definition.name + "\"."});
@@ -195,7 +200,8 @@ class Execution {
                   {"Abstract type \"" + type.name + "\" must resolve to an Object type at runtime for field \"" +
                    field.parent.name + "." + field.definition.name + "\"."});
     }
-    return fail(field, path, {"Runtime Object type \"" + name + "\" is not a possible type for \"" + type.name + "\"."});
+    return fail(field, path,
+                {"Runtime Object type \"" + name + "\" is not a possible type for \"" + type.name + "\"."});
   }
 
   Completed fail(const Planned& field, const Path& path, Error error) {

@@ -1,7 +1,7 @@
 // GraphQL over HTTP as a function: what came in, what goes out. The server that owns the sockets calls it.
 //
-// POST with a JSON body, GET for queries only; one operation in a request. In application/json every well-formed request
-// is answered with 200; in application/graphql-response+json one that could not be executed is 400.
+// POST with a JSON body, GET for queries only; one operation in a request. In application/json every well-formed
+// request is answered with 200; in application/graphql-response+json one that could not be executed is 400.
 //
 // Two steps, so that the caller can judge what is asked (to write needs more rights than to read) before it is done.
 #pragma once

@@ -88,7 +88,8 @@ void add_schema(Resolvers& all) {
   all.add(".__schema", [](const Call& call) { return Resolved::borrowed(call.schema); });
   all.add(".__type", [](const Call& call) { return type_of(call.schema.find(*call.arguments.text("name"))); });
   using Given = const Arguments&;
-  add<Schema>(all, "__Schema.description", [](const Schema& schema, Given) { return text_or_null(schema.description()); });
+  add<Schema>(all, "__Schema.description",
+              [](const Schema& schema, Given) { return text_or_null(schema.description()); });
   add<Schema>(all, "__Schema.types", [](const Schema& schema, Given) {
     std::vector<Resolved> types;
     for (const auto& type : schema.types()) types.push_back(type_of(type.get()));
@@ -111,9 +112,8 @@ void add_types(Resolvers& all) {
     return type.kind == TypeKind::Object || type.kind == TypeKind::Interface;
   };
   add<TypeView>(all, "__Type.kind", [](const TypeView& type, Given) { return Resolved(kind_of(type)); });
-  add<TypeView>(all, "__Type.ofType", [](const TypeView& type, Given) {
-    return type.wrappers.empty() ? Resolved() : type_of(type.inner());
-  });
+  add<TypeView>(all, "__Type.ofType",
+                [](const TypeView& type, Given) { return type.wrappers.empty() ? Resolved() : type_of(type.inner()); });
   add_of_kind(all, "__Type.name", always, [](const Type& type, Given) { return Resolved(type.name); });
   add_of_kind(all, "__Type.description", always,
               [](const Type& type, Given) { return text_or_null(type.description); });
@@ -121,8 +121,7 @@ void add_types(Resolvers& all) {
               [](const Type& type, Given) { return text_or_null(type.specified_by); });
   add_of_kind(all, "__Type.fields", has_fields,
               [](const Type& type, Given arguments) { return visible(type.fields, arguments); });
-  add_of_kind(all, "__Type.interfaces", has_fields,
-              [](const Type& type, Given) { return types_of(type.interfaces); });
+  add_of_kind(all, "__Type.interfaces", has_fields, [](const Type& type, Given) { return types_of(type.interfaces); });
   add_of_kind(
       all, "__Type.possibleTypes", [](const Type& type) { return type.is_abstract(); },
       [](const Type& type, Given) { return types_of(type.possible); });

@@ -178,7 +178,9 @@ bool Lexer::skip_digits() {
 }
 
 Lexer::Result Lexer::read_number() {
-  const auto no_digit = [this] { return fail("Invalid number, expected digit but got: " + described_character() + "."); };
+  const auto no_digit = [this] {
+    return fail("Invalid number, expected digit but got: " + described_character() + ".");
+  };
   Token token{TokenKind::Int, {}, here_};
   const std::size_t begin = at_;
   if (peek() == '-') advance();

@@ -1,5 +1,5 @@
-// The tokens of a GraphQL document (October 2021, §2.1). Text is hostile: every read is bounded by it, and the number of
-// tokens by the owner.
+// The tokens of a GraphQL document (October 2021, §2.1). Text is hostile: every read is bounded by it, and the number
+// of tokens by the owner.
 //
 // Any Unicode character may stand in strings and comments, and \u{...} in strings, as later editions and the reference
 // implementation have it; October 2021 stops at U+FFFF and has no control characters.
@@ -55,7 +55,9 @@ class Lexer {
   void advance(std::size_t characters = 1);
   [[nodiscard]] std::string_view rest() const { return text_.substr(at_); }
   [[nodiscard]] bool has(std::string_view next) const { return rest().starts_with(next); }
-  [[nodiscard]] char peek(std::size_t ahead = 0) const { return at_ + ahead < text_.size() ? text_[at_ + ahead] : '\0'; }
+  [[nodiscard]] char peek(std::size_t ahead = 0) const {
+    return at_ + ahead < text_.size() ? text_[at_ + ahead] : '\0';
+  }
   [[nodiscard]] std::string_view character() const;
   [[nodiscard]] std::string described_character() const;
   [[nodiscard]] std::unexpected<Error> fail(std::string what) const;

@@ -1,5 +1,5 @@
-// What is wrong with a literal in its position: for operations (§5.6.1 to §5.6.4) and for the defaults and directives of
-// type systems.
+// What is wrong with a literal in its position: for operations (§5.6.1 to §5.6.4) and for the defaults and directives
+// of type systems.
 #include <algorithm>
 
 #include "graphql/scalars.hpp"
@@ -23,7 +23,8 @@ void check_leaf(const Literal& literal, TypeView type, const LiteralProblem& rep
 
 void check_object(const Literal& literal, const Type& type, const LiteralProblem& report) {
   for (const InputValue& definition : type.input_fields) {
-    const bool is_given = std::ranges::find(literal.fields, definition.name, &ObjectField::name) != literal.fields.end();
+    const bool is_given =
+        std::ranges::find(literal.fields, definition.name, &ObjectField::name) != literal.fields.end();
     if (is_given || !definition.is_required()) continue;
     report("Field \"" + type.name + "." + definition.name + "\" of required type \"" +
                definition.type.view().to_string() + "\" was not provided.",

@@ -15,7 +15,8 @@ enum class MediaType : std::uint8_t {
 /// With its charset, for the Content-Type of a response.
 [[nodiscard]] std::string_view content_type(MediaType type);
 
-/// The one of ours that the client likes best; JSON without an Accept or for any wildcard; nothing when it takes neither.
+/// The one of ours that the client likes best; JSON without an Accept or for any wildcard; nothing when it takes
+/// neither.
 [[nodiscard]] std::optional<MediaType> negotiate(std::string_view accept);
 
 /// `application/json`, in UTF-8 when it says anything of its charset.

@@ -15,10 +15,25 @@ constexpr std::array<std::pair<std::string_view, TypeKind>, 6> kKinds{{{"scalar"
                                                                        {"input", TypeKind::InputObject}}};
 
 /// §3.13, in the order of the specification: first the places of operations, then those of type systems.
-constexpr std::array<std::string_view, 19> kDirectiveLocations{
-    "QUERY",  "MUTATION", "SUBSCRIPTION",     "FIELD",               "FRAGMENT_DEFINITION", "FRAGMENT_SPREAD",
-    "INLINE_FRAGMENT", "VARIABLE_DEFINITION", "SCHEMA", "SCALAR",    "OBJECT",              "FIELD_DEFINITION",
-    "ARGUMENT_DEFINITION", "INTERFACE", "UNION", "ENUM", "ENUM_VALUE", "INPUT_OBJECT",      "INPUT_FIELD_DEFINITION"};
+constexpr std::array<std::string_view, 19> kDirectiveLocations{"QUERY",
+                                                               "MUTATION",
+                                                               "SUBSCRIPTION",
+                                                               "FIELD",
+                                                               "FRAGMENT_DEFINITION",
+                                                               "FRAGMENT_SPREAD",
+                                                               "INLINE_FRAGMENT",
+                                                               "VARIABLE_DEFINITION",
+                                                               "SCHEMA",
+                                                               "SCALAR",
+                                                               "OBJECT",
+                                                               "FIELD_DEFINITION",
+                                                               "ARGUMENT_DEFINITION",
+                                                               "INTERFACE",
+                                                               "UNION",
+                                                               "ENUM",
+                                                               "ENUM_VALUE",
+                                                               "INPUT_OBJECT",
+                                                               "INPUT_FIELD_DEFINITION"};
 
 }  // namespace
 

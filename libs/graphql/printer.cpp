@@ -99,9 +99,10 @@ std::string directive_text(const DirectiveType& directive) {
 
 /// Empty where the names of the roots and no description say it already.
 std::string schema_text(const Schema& schema) {
-  constexpr std::array<std::pair<OperationKind, std::string_view>, 3> kRoots{{{OperationKind::Query, "Query"},
-                                                                              {OperationKind::Mutation, "Mutation"},
-                                                                              {OperationKind::Subscription, "Subscription"}}};
+  constexpr std::array<std::pair<OperationKind, std::string_view>, 3> kRoots{
+      {{OperationKind::Query, "Query"},
+       {OperationKind::Mutation, "Mutation"},
+       {OperationKind::Subscription, "Subscription"}}};
   bool is_usual = schema.description().empty();
   std::string text = description(schema.description()) + "schema {\n";
   for (const auto& [kind, usual] : kRoots) {

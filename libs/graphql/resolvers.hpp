@@ -75,8 +75,8 @@ class Resolved {
  public:
   Resolved() = default;
   template <typename T>
-  requires std::constructible_from<json::Value, T> && (!std::same_as<std::remove_cvref_t<T>, Resolved>)
-  Resolved(T&& leaf) : data_(json::Value(std::forward<T>(leaf))) {}
+  requires std::constructible_from<json::Value, T> &&(!std::same_as<std::remove_cvref_t<T>, Resolved>)Resolved(T&& leaf)
+      : data_(json::Value(std::forward<T>(leaf))) {}
   Resolved(ObjectValue object) : data_(std::move(object)) {}
   Resolved(std::vector<Resolved> items) : data_(std::move(items)) {}
   Resolved(Error error) : data_(std::move(error)) {}
@@ -136,8 +136,8 @@ class Resolvers {
   std::map<std::string, ScalarCodec> scalars_;
 };
 
-/// Registers functions that say the C++ types of the request's context and of the objects that they take. An object or a
-/// context of another type is an error of the field, because a client may have chosen the way to it.
+/// Registers functions that say the C++ types of the request's context and of the objects that they take. An object or
+/// a context of another type is an error of the field, because a client may have chosen the way to it.
 template <typename Context>
 class ResolversFor {
  public:

@@ -4,8 +4,10 @@
 //
 //   shapes: all fields of a selection set, fragments laid out whatever their type, by response name. Each must have the
 //     shape of the first one. What is asked below them is one set again.
-//   parents: the same fields by response name and by object type; fields of interfaces and unions belong to every object
-//     type. In each such set, names and arguments are those of the first one. What is asked below them is one set again.
+//   parents: the same fields by response name and by object type; fields of interfaces and unions belong to every
+//   object
+//     type. In each such set, names and arguments are those of the first one. What is asked below them is one set
+//     again.
 //
 // A set is looked at once, however many ways lead to it, and the sum of their sizes is bounded.
 #include <algorithm>
@@ -73,9 +75,8 @@ class OverlappingFieldsCanBeMerged : public Rule {
     if (objects.size() < 2) return check_group(group, Pass::Parents);
     for (const Type* object : objects) {
       Entries of_object;
-      std::ranges::copy_if(group, std::back_inserter(of_object), [object](const Entry& entry) {
-        return entry.parent == object || !is_object(entry.parent);
-      });
+      std::ranges::copy_if(group, std::back_inserter(of_object),
+                           [object](const Entry& entry) { return entry.parent == object || !is_object(entry.parent); });
       check_group(of_object, Pass::Parents);
     }
   }
@@ -162,7 +163,8 @@ class OverlappingFieldsCanBeMerged : public Rule {
     const auto [entry, is_new] = arguments_.try_emplace(&field);
     if (!is_new) return entry->second;
     std::vector<std::string> texts;
-    for (const Argument& argument : field.arguments) texts.push_back(argument.name + ":" + print_sorted(argument.value));
+    for (const Argument& argument : field.arguments)
+      texts.push_back(argument.name + ":" + print_sorted(argument.value));
     std::ranges::sort(texts);
     for (const std::string& text : texts) entry->second += text + ",";
     return entry->second;

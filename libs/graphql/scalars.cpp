@@ -187,7 +187,8 @@ LeafResult parse_leaf(const Type& type, const json::Value& value) {
   if (type.kind == TypeKind::Enum) {
     if (const std::string* name = value.as_string()) return take_enum(type, *name);
     const std::string text = inspect(value);
-    return fail("Enum \"" + type.name + "\" cannot represent non-string value: " + text + "." + near_values(type, text));
+    return fail("Enum \"" + type.name + "\" cannot represent non-string value: " + text + "." +
+                near_values(type, text));
   }
   if (kind_of(type) == Kind::Custom) return take_custom(type.codec.parse, value);
   return take_built_in(type, {value, inspect(value)}, "value");

@@ -88,7 +88,8 @@ bool is_sub_type(TypeView type, TypeView super) {
     return super.is_list() && type.is_list() && is_sub_type(type.inner(), super.inner());
   }
   if (type.named == super.named) return true;
-  return type.named->implements(*super.named) || (type.named->kind == TypeKind::Object && super.named->may_be(*type.named));
+  return type.named->implements(*super.named) ||
+         (type.named->kind == TypeKind::Object && super.named->may_be(*type.named));
 }
 
 bool overlaps(const Type& a, const Type& b) {

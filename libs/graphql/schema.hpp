@@ -127,7 +127,9 @@ class Schema {
   /// With `__typename`, and with `__schema` and `__type` at the root of queries.
   [[nodiscard]] const OutputField* field(const Type& parent, std::string_view name) const;
   /// Its `named` is null when there is no such type; the view is of `reference`'s own wrappers.
-  [[nodiscard]] TypeView view(const TypeReference& reference) const { return {find(reference.name), reference.wrappers}; }
+  [[nodiscard]] TypeView view(const TypeReference& reference) const {
+    return {find(reference.name), reference.wrappers};
+  }
   /// `T.f` for every field of objects that has no resolver: a program that wants none can hold on to that in a test.
   [[nodiscard]] std::vector<std::string> fields_without_resolver() const;
 
@@ -149,6 +151,7 @@ class Schema {
 [[nodiscard]] bool overlaps(const Type& a, const Type& b);
 
 /// Everything that is wrong with the text, or with resolvers for fields that it does not have.
-[[nodiscard]] std::expected<Schema, std::vector<Error>> build_schema(std::string_view sdl, const Resolvers& resolvers = {});
+[[nodiscard]] std::expected<Schema, std::vector<Error>> build_schema(std::string_view sdl,
+                                                                     const Resolvers& resolvers = {});
 
 }  // namespace postern::graphql

@@ -135,14 +135,13 @@ void SchemaBuilder::check_cycles(const Type& type, std::vector<const InputValue*
   if (!done.insert(&type).second) return;
   for (const InputValue& field : type.input_fields) {
     const TypeView inside = field.type.view();
-    const bool is_part = inside.is_non_null() && inside.wrappers.size() == 1 &&
-                         inside.named->kind == TypeKind::InputObject;
+    const bool is_part =
+        inside.is_non_null() && inside.wrappers.size() == 1 && inside.named->kind == TypeKind::InputObject;
     if (!is_part) continue;
     way.push_back(&field);
     // The fields on the way are of the types before them: a type that is met again began where its field stands.
-    const auto begin = std::ranges::find_if(way, [&](const InputValue* step) {
-      return inside.named->input_field(step->name) == step;
-    });
+    const auto begin = std::ranges::find_if(
+        way, [&](const InputValue* step) { return inside.named->input_field(step->name) == step; });
     if (begin == way.end()) {
       check_cycles(*inside.named, way, done);
     } else {

@@ -10,7 +10,8 @@ namespace {
 constexpr std::string_view kNoReason = "No longer supported";
 
 const Directive* find_directive(const std::vector<Directive>& directives, std::string_view name) {
-  const auto found = std::ranges::find(directives, name, [](const Directive& one) { return std::string_view(one.name); });
+  const auto found =
+      std::ranges::find(directives, name, [](const Directive& one) { return std::string_view(one.name); });
   return found == directives.end() ? nullptr : &*found;
 }
 

@@ -59,7 +59,7 @@ std::string inspect_at(const json::Value& value, unsigned depth) {
   constexpr unsigned kDepthMax = 2;
   if (const json::Array* items = value.as_array()) {
     if (items->empty()) return "[]";
-    if (depth > kDepthMax) return "[Array]";
+    if (depth >= kDepthMax) return "[Array]";
     std::string out = "[";
     for (std::size_t i = 0; i < std::min(items->size(), kItemsMax); ++i) {
       out += (i > 0 ? ", " : "") + inspect_at((*items)[i], depth + 1);
@@ -70,7 +70,7 @@ std::string inspect_at(const json::Value& value, unsigned depth) {
   }
   if (const json::Object* members = value.as_object()) {
     if (members->empty()) return "{}";
-    if (depth > kDepthMax) return "[Object]";
+    if (depth >= kDepthMax) return "[Object]";
     std::string out = "{ ";
     for (std::size_t i = 0; i < members->size(); ++i) {
       out += (i > 0 ? ", " : "") + (*members)[i].first + ": " + inspect_at((*members)[i].second, depth + 1);

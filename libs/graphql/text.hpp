@@ -1,4 +1,5 @@
-// How things are written in messages, and in type systems: literals, types, JSON values, and what somebody may have meant.
+// How things are written in messages, and in type systems: literals, types, JSON values, and what somebody may have
+// meant.
 #pragma once
 
 #include <string>

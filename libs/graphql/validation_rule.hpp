@@ -92,7 +92,8 @@ class Rule {
   virtual void enter_field(const Field& /*field*/, const FieldPlace& /*place*/) {}
   virtual void enter_spread(const FragmentSpread& /*spread*/, const Type* /*parent*/) {}
   /// `type` is its condition's, or `parent` without one.
-  virtual void enter_inline_fragment(const InlineFragment& /*fragment*/, const Type* /*parent*/, const Type* /*type*/) {}
+  virtual void enter_inline_fragment(const InlineFragment& /*fragment*/, const Type* /*parent*/, const Type* /*type*/) {
+  }
   virtual void enter_directives(const std::vector<Directive>& /*directives*/, std::string_view /*location*/) {}
   virtual void enter_arguments(const ArgumentsPlace& /*place*/) {}
   /// The value of an argument or a default, not those inside it. The type may be unknown.

@@ -143,8 +143,8 @@ std::string path_text(const std::vector<PathSegment>& path) {
 constexpr std::size_t kVariableErrorsMax = 50;
 
 /// The value of one variable; nothing when it was not given and has no default.
-std::optional<json::Value> coerce_variable(const VariableDefinition& definition, TypeView type, const json::Value* value,
-                                           std::vector<Error>& errors) {
+std::optional<json::Value> coerce_variable(const VariableDefinition& definition, TypeView type,
+                                           const json::Value* value, std::vector<Error>& errors) {
   const auto fail = [&](std::string message) {
     if (errors.size() < kVariableErrorsMax) errors.push_back({std::move(message), {definition.at}});
     return std::nullopt;
