@@ -53,7 +53,7 @@ void check_literal(const Literal& literal, TypeView type, const LiteralProblem& 
       if (type.is_non_null()) report(expected(type, literal) + ".", literal.at);
       return;
     case Literal::Kind::List:
-      if (!type.nullable().is_list()) return check_leaf(literal, type, report);
+      if (!type.nullable().is_list()) return check_leaf(literal, type.nullable(), report);
       for (const Literal& item : literal.items) check_literal(item, type.nullable().inner(), report);
       return;
     case Literal::Kind::Object:

@@ -82,12 +82,12 @@ TEST(Validation, Section532FieldsThatMeetCanBeMerged) {
   EXPECT_THAT(problems("{ catOrDog { ... on Dog { a: barkVolume } ... on Cat { a: meowVolume } } }"), IsEmpty());
   EXPECT_THAT(problems("{ catOrDog { ... on Dog { a: barkVolume } ... on Cat { a: nickname } } }"),
               ElementsAre(merged("a", "they return conflicting types \"Int\" and \"String\"")));
-  EXPECT_THAT(problems("{ pet { ... on Dog { name } ... on Pet { name: barks } } }").size(), 2U);
+  EXPECT_THAT(problems("{ pet { ... on Dog { name } ... on Pet { name: barks } } }").size(), 1U)
+      << "one pair is told once, whatever is wrong with it";
   EXPECT_THAT(problems("{ catOrDog { ... on Dog { owner { a: name } } ... on Cat { owner { a: iq } } } }"),
               ElementsAre(merged("a", "they return conflicting types \"String\" and \"Int!\"")));
   EXPECT_THAT(problems("{ dog { owner { a: id } ...F } } fragment F on Dog { owner { ... on Human { a: name } } }"),
-              ElementsAre(merged("a", "they return conflicting types \"ID!\" and \"String\""),
-                          merged("a", "\"id\" and \"name\" are different fields")));
+              ElementsAre(merged("a", "they return conflicting types \"ID!\" and \"String\"")));
 }
 
 TEST(Validation, Section532IsNeitherQuadraticNorExponential) {
@@ -199,7 +199,8 @@ TEST(Validation, Section58Variables) {
   EXPECT_THAT(problems("query ($a: [Human!]) { human(id: $a) { name } }"),
               ElementsAre("Variable \"$a\" cannot be non-input type \"[Human!]\".",
                           "Variable \"$a\" of type \"[Human!]\" used in position expecting type \"ID\"."));
-  EXPECT_THAT(problems("query ($a: Nothing) { human(id: $a) { name } }"), ElementsAre("Unknown type \"Nothing\"."));
+  EXPECT_THAT(problems("query ($a: Nothing) { human(id: $a) { name } }"),
+              ElementsAre("Unknown type \"Nothing\". Did you mean \"String\"?"));
   EXPECT_THAT(problems("query Q { ...F } fragment F on Query { human(id: $a) { name } }"),
               ElementsAre("Variable \"$a\" is not defined by operation \"Q\"."));
   EXPECT_THAT(problems("query Q($a: ID, $b: ID) { human(id: $a) { name } }"),

@@ -168,6 +168,32 @@ std::optional<json::Value> coerce_variable(const VariableDefinition& definition,
   });
 }
 
+std::string typed_argument(const InputValue& definition, std::string_view kind) {
+  return "Argument \"" + definition.name + "\" of " + std::string(kind) + " type \"" +
+         definition.type.view().to_string() + "\" ";
+}
+
+/// A required argument that is not there, or is a variable that is not.
+std::unexpected<Error> fail_absent(const InputValue& definition, const Argument* argument, Location at) {
+  if (argument == nullptr) {
+    return std::unexpected(Error{typed_argument(definition, "required") + "was not provided.", {at}});
+  }
+  return std::unexpected(Error{typed_argument(definition, "required") + "was provided the variable \"$" +
+                                   argument->value.text + "\" which was not provided a runtime value.",
+                               {argument->value.at}});
+}
+
+std::unexpected<Error> fail_argument(const InputValue& definition, const Literal& literal,
+                                     const json::Object& variables) {
+  const json::Value* variable = literal.is(Literal::Kind::Variable) ? find_member(&variables, literal.text) : nullptr;
+  const bool is_null = literal.is(Literal::Kind::Null) || (variable != nullptr && variable->is_null());
+  if (is_null && definition.type.view().is_non_null()) {
+    return std::unexpected(Error{typed_argument(definition, "non-null") + "must not be null.", {literal.at}});
+  }
+  return std::unexpected(
+      Error{"Argument \"" + definition.name + "\" has invalid value " + print(literal) + ".", {literal.at}});
+}
+
 }  // namespace
 
 std::optional<json::Value> coerce_literal(const Literal& literal, TypeView type, const json::Object* variables) {
@@ -213,37 +239,17 @@ std::expected<json::Object, Error> coerce_arguments(const std::vector<InputValue
                                                     const json::Object& variables) {
   json::Object values;
   for (const InputValue& definition : definitions) {
-    const TypeView type = definition.type.view();
     const Argument* argument = find_given(given, definition.name);
-    const auto fail = [&](std::string_view kind, const std::string& problem) {
-      return std::unexpected(Error{"Argument \"" + definition.name + "\" of " + std::string(kind) + " type \"" +
-                                       type.to_string() + "\" " + problem,
-                                   {argument == nullptr ? at : argument->value.at}});
-    };
-    if (argument == nullptr || is_missing_variable(argument->value, &variables)) {
-      if (definition.default_value) {
-        values.emplace_back(definition.name, *definition.default_value);
-      } else if (type.is_non_null() && argument == nullptr) {
-        return fail("required", "was not provided.");
-      } else if (type.is_non_null()) {
-        return fail("required", "was provided the variable \"$" + argument->value.text +
-                                    "\" which was not provided a runtime value.");
-      }
-      continue;
+    const bool is_absent = argument == nullptr || is_missing_variable(argument->value, &variables);
+    if (is_absent && definition.default_value) {
+      values.emplace_back(definition.name, *definition.default_value);
+    } else if (is_absent && definition.type.view().is_non_null()) {
+      return fail_absent(definition, argument, at);
+    } else if (!is_absent) {
+      auto value = coerce_literal(argument->value, definition.type.view(), &variables);
+      if (!value) return fail_argument(definition, argument->value, variables);
+      values.emplace_back(definition.name, std::move(*value));
     }
-    auto value = coerce_literal(argument->value, type, &variables);
-    if (!value && type.is_non_null()) {
-      const json::Value* variable = find_member(&variables, argument->value.text);
-      const bool is_null = argument->value.is(Literal::Kind::Null) ||
-                           (argument->value.is(Literal::Kind::Variable) && variable != nullptr && variable->is_null());
-      if (is_null) return fail("non-null", "must not be null.");
-    }
-    if (!value) {
-      return std::unexpected(
-          Error{"Argument \"" + definition.name + "\" has invalid value " + print(argument->value) + ".",
-                {argument->value.at}});
-    }
-    values.emplace_back(definition.name, std::move(*value));
   }
   return values;
 }
