@@ -17,7 +17,7 @@ export class Generator {
   document() {
     this.fragments = [];
     this.variables = new Map();
-    this.reserved = 0;
+    this.aliases = 0;
     const kind = this.random.pick(['query', 'query', 'query', 'query', 'mutation', 'subscription']);
     const root = { query: 'Query', mutation: 'Mutation', subscription: 'Subscription' }[kind];
     const body = kind === 'subscription' ? this.#oneField(root) : this.#selections(this.schema.getType(root), 0);
@@ -49,11 +49,17 @@ export class Generator {
   #field(field, depth) {
     const type = getNamedType(field.type);
     if (isCompositeType(type) && depth >= DEPTH_MAX) return '__typename';
-    const alias = this.random.once(4) ? `${this.random.pick(['a', 'b', 'c', 'name', 'id'])}: ` : '';
     const args = this.#arguments(field.args);
+    const alias = this.#alias(args);
     const directives = this.random.once(12) ? ` @again(value: [RED])${this.random.once(2) ? ' @again' : ''}` : this.#mark();
     const below = isCompositeType(type) ? ` ${this.#selections(type, depth + 1)}` : '';
     return alias + field.name + args + directives + below;
+  }
+
+  /** Mostly one of its own where arguments may differ, now and then one that meets another field. */
+  #alias(args) {
+    if (args !== '' && !this.random.once(8)) return `x${this.aliases++}: `;
+    return this.random.once(12) ? `${this.random.pick(['a', 'b', 'c', 'name', 'id'])}: ` : '';
   }
 
   #possible(type) {

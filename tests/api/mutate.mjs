@@ -14,7 +14,7 @@ export function mutate(text, random) {
   const tokens = text.match(TOKEN) ?? [];
   for (let changes = 1 + random.below(2); changes > 0; --changes) {
     const at = random.below(tokens.length + 1);
-    switch (random.below(6)) {
+    switch (random.below(14)) {
       case 0:
         tokens.splice(at, 1);
         break;
@@ -31,7 +31,7 @@ export function mutate(text, random) {
         tokens[at] = tokens[random.below(tokens.length)] ?? '}';
         break;
       default:
-        // of the same kind, so that the grammar still holds
+        // mostly of the same kind, so that the grammar still holds
         tokens[at] = sameKind(tokens[at] ?? 'id', random);
     }
   }
