@@ -266,7 +266,10 @@ void Parser::definition() {
   std::string text = description();
   if (!is(TokenKind::Name)) return fail_unexpected();
   if (type_system_definition(std::move(text), at, false)) return;
-  if (is_described) return fail("Unexpected description, descriptions are supported only on definitions.");
+  if (is_described) {
+    token_.at = at;
+    return fail("Unexpected description, descriptions are supported only on type definitions.");
+  }
   if (is_keyword("query") || is_keyword("mutation") || is_keyword("subscription")) {
     document_.definitions.emplace_back(operation());
   } else if (is_keyword("fragment")) {

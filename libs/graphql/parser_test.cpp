@@ -67,7 +67,7 @@ TEST(Parser, SaysWhatItFoundAndWhere) {
   EXPECT_EQ(error_of("query ($a: Int = $b) { a }").message,
             "Syntax Error: Unexpected variable \"$b\" in constant value.");
   EXPECT_EQ(error_of("\"text\" query { a }").message,
-            "Syntax Error: Unexpected description, descriptions are supported only on definitions.");
+            "Syntax Error: Unexpected description, descriptions are supported only on type definitions.");
 }
 
 TEST(Parser, ReadsEveryKindOfTypeDefinition) {
@@ -97,7 +97,7 @@ TEST(Parser, RefusesTypeDefinitionsThatSayNothing) {
             "Syntax Error: Name \"true\" is reserved and cannot be used for an enum value.");
   EXPECT_EQ(error_of("directive @a on NOWHERE").message, "Syntax Error: Unexpected Name \"NOWHERE\".");
   EXPECT_EQ(error_of("\"x\" extend type T { a: Int }").message,
-            "Syntax Error: Unexpected description, descriptions are supported only on definitions.");
+            "Syntax Error: Unexpected description, descriptions are supported only on type definitions.");
 }
 
 TEST(Parser, RefusesWhatIsOverABoundAndNamesTheBound) {

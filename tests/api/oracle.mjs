@@ -71,7 +71,8 @@ function compare({ query, variables }, found) {
     document = parse(query);
   } catch (error) {
     ++counted.syntax;
-    return found.syntax ? undefined : { expected: error.message, found };
+    const expected = { message: error.message, locations: error.locations };
+    return isDeepStrictEqual(expected, found.syntax) ? undefined : { expected, found };
   }
   if (found.syntax) return { expected: 'it parses', found };
   let expected;
