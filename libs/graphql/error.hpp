@@ -31,7 +31,7 @@ struct Error {
   json::Object extensions{};
 };
 
-/// A map with `message`, and `locations`, `path`, `extensions` where there are some.
+/// A map with `message`, and `locations`, `path`, `extensions` where there are some. A long message is cut.
 [[nodiscard]] json::Value to_json(const Error& error);
 [[nodiscard]] json::Value to_json(const std::vector<Error>& errors);
 

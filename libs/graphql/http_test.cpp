@@ -104,6 +104,14 @@ TEST(GraphqlHttp, TellsByStatusWhatCouldNotBeExecutedOnlyWhereTheMediaTypeSaysSo
   }
 }
 
+TEST(GraphqlHttp, DoesNotAnswerALongNameWithManyLongMessages) {
+  std::string query = "query " + std::string(100'000, 'q') + " { a";
+  for (int i = 0; i < 90; ++i) query += " a" + std::to_string(i) + ": a(x: $v)";
+  const HttpOutput output = post(json::write(json::Object{{"query", query + " }"}}));
+  EXPECT_THAT(output.body, HasSubstr("Variable \\\"$v\\\" is not defined by operation \\\"qqq"));
+  EXPECT_LT(output.body.size(), 250'000U);
+}
+
 TEST(GraphqlHttp, WritesOnlyByPost) {
   EXPECT_EQ(post(R"({"query":"mutation { b }"})").body, R"({"data":{"b":2}})");
   const HttpOutput refused = get("query=mutation{b}");

@@ -60,12 +60,16 @@ std::optional<json::Value> coerce_object(const Literal& literal, const Type& typ
   return members;
 }
 
+/// What one operation's variables are told at most; behind it nothing is looked at any more.
+constexpr std::size_t kVariableErrorsMax = 50;
+
 /// One walk through a JSON value; the path is that of the part it is at.
 class InputCoercion {
  public:
   explicit InputCoercion(const InputProblem& problem) : problem_(problem) {}
 
   json::Value coerce(const json::Value& value, TypeView type) {
+    if (is_over()) return {};
     if (type.is_non_null()) {
       if (!value.is_null()) return coerce(value, type.inner());
       return fail(value, "Expected non-nullable type \"" + type.to_string() + "\" not to be null.");
@@ -80,7 +84,10 @@ class InputCoercion {
   }
 
  private:
+  [[nodiscard]] bool is_over() const { return problems_ >= kVariableErrorsMax; }
+
   json::Value fail(const json::Value& value, const std::string& message) {
+    ++problems_;
     problem_(path_, value, message);
     return {};
   }
@@ -120,6 +127,7 @@ class InputCoercion {
   void check_known(const json::Value& value, const json::Object& given, const Type& type) {
     for (const auto& [name, member] : given) {
       if (type.input_field(name) != nullptr) continue;
+      if (is_over()) return;
       std::vector<std::string> names;
       for (const InputValue& field : type.input_fields) names.push_back(field.name);
       fail(value, "Field \"" + name + "\" is not defined by type \"" + type.name + "\"." +
@@ -128,6 +136,7 @@ class InputCoercion {
   }
 
   const InputProblem& problem_;
+  std::size_t problems_ = 0;
   std::vector<PathSegment> path_;
 };
 
@@ -139,8 +148,6 @@ std::string path_text(const std::vector<PathSegment>& path) {
   }
   return text;
 }
-
-constexpr std::size_t kVariableErrorsMax = 50;
 
 /// The value of one variable; nothing when it was not given and has no default.
 std::optional<json::Value> coerce_variable(const VariableDefinition& definition, TypeView type,

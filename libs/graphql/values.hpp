@@ -18,7 +18,7 @@ namespace postern::graphql {
 
 /// Called for each thing that is wrong with a value: where in it, the part that is wrong, and why.
 using InputProblem = std::function<void(const std::vector<PathSegment>&, const json::Value&, const std::string&)>;
-/// Worth something only when nothing was wrong.
+/// Worth something only when nothing was wrong. At fifty problems the rest is not looked at.
 [[nodiscard]] json::Value coerce_input(const json::Value& value, TypeView type, const InputProblem& problem);
 
 /// The variables that `operation` defines, from what a client sent; all that is wrong with them otherwise.
