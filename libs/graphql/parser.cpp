@@ -168,6 +168,7 @@ Literal Parser::variable(Constancy constancy) {
   next();
   if (constancy == Constancy::Constant) {
     if (!is(TokenKind::Name)) fail_unexpected();
+    token_.at = literal.at;
     fail("Unexpected variable \"$" + token_.text + "\" in constant value.");
   }
   literal.text = name();

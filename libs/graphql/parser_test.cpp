@@ -66,6 +66,7 @@ TEST(Parser, SaysWhatItFoundAndWhere) {
   EXPECT_EQ(error_of("notAnOperation { a }").message, "Syntax Error: Unexpected Name \"notAnOperation\".");
   EXPECT_EQ(error_of("query ($a: Int = $b) { a }").message,
             "Syntax Error: Unexpected variable \"$b\" in constant value.");
+  EXPECT_EQ(error_of("query ($a: Int = $b) { a }").locations, (std::vector<Location>{{1, 18}}));
   EXPECT_EQ(error_of("\"text\" query { a }").message,
             "Syntax Error: Unexpected description, descriptions are supported only on type definitions.");
 }
