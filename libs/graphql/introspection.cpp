@@ -114,7 +114,7 @@ void add_types(Resolvers& all) {
   add<TypeView>(all, "__Type.kind", [](const TypeView& type, Given) { return Resolved(kind_of(type)); });
   add<TypeView>(all, "__Type.ofType",
                 [](const TypeView& type, Given) { return type.wrappers.empty() ? Resolved() : type_of(type.inner()); });
-  add_of_kind(all, "__Type.name", always, [](const Type& type, Given) { return Resolved(type.name); });
+  add_of_kind(all, "__Type.name", always, [](const Type& type, Given) { return text_or_null(type.name); });
   add_of_kind(all, "__Type.description", always,
               [](const Type& type, Given) { return text_or_null(type.description); });
   add_of_kind(all, "__Type.specifiedByURL", always,
@@ -137,7 +137,7 @@ void add_types(Resolvers& all) {
 template <typename Source>
 void add_named(Resolvers& all, const std::string& type) {
   using Given = const Arguments&;
-  add<Source>(all, type + ".name", [](const Source& source, Given) { return Resolved(source.name); });
+  add<Source>(all, type + ".name", [](const Source& source, Given) { return text_or_null(source.name); });
   add<Source>(all, type + ".description", [](const Source& source, Given) { return text_or_null(source.description); });
   if constexpr (requires(const Source& source) { source.deprecation; }) {
     add<Source>(all, type + ".isDeprecated",

@@ -76,7 +76,7 @@ class Resolved {
   Resolved() = default;
   template <typename T>
   requires std::constructible_from<json::Value, T> &&(!std::same_as<std::remove_cvref_t<T>, Resolved>)Resolved(T&& leaf)
-      : data_(json::Value(std::forward<T>(leaf))) {}
+      : data_(std::in_place_type<json::Value>, std::forward<T>(leaf)) {}
   Resolved(ObjectValue object) : data_(std::move(object)) {}
   Resolved(std::vector<Resolved> items) : data_(std::move(items)) {}
   Resolved(Error error) : data_(std::move(error)) {}
