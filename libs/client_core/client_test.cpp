@@ -9,44 +9,8 @@ namespace {
 
 using namespace std::chrono_literals;
 using test::App;
+using test::ClientTest;
 using test::World;
-
-class ClientTest : public testing::Test {
- protected:
-  /// A world with one connector, online.
-  void bring_up(int connectors = 1) {
-    for (int i = 0; i < connectors; ++i) world.add_connector();
-    world.bring_up();
-  }
-  test::ConnectorSide& connector(std::size_t i = 0) { return *world.connectors[i]; }
-  App& open(std::uint64_t upload = 0) {
-    App& app = world.connect(world.resolve("nginx.home.lan"), 80, upload);
-    EXPECT_TRUE(world.run_until([&] { return app.connected; }, 5s));
-    return app;
-  }
-  ClientState state() { return world.client->state(world.now); }
-  std::uint64_t drops(const std::string& name) {
-    const auto all = world.client->status(world.now).drops;
-    const auto found = all.find(name);
-    return found == all.end() ? 0 : found->second;
-  }
-  /// Long enough after everything came up that what is missing is missing.
-  void settle() { world.run_for(Client::kSettleTime + 1s); }
-  void list_nobody() {
-    auto update = world.full_update();
-    update.mutable_client_update()->clear_instances();
-    world.control(update);
-  }
-  void remove_resource(std::uint64_t id) {
-    wire::ControllerMessage message;
-    message.mutable_client_update()->set_from_version(1);
-    message.mutable_client_update()->set_version(2);
-    message.mutable_client_update()->add_removed_resources(id);
-    world.control(message);
-  }
-
-  World world;
-};
 
 // --- state -----------------------------------------------------------------------------------------------------------
 
@@ -471,34 +435,6 @@ TEST_F(ClientTest, RefusesFlowsWhenTheConnectorRefusesTheLease) {
   EXPECT_EQ(drops("peer_hello_refused"), 1U);
 }
 
-TEST_F(ClientTest, SessionsOutliveARestartOfTheControllerThatListsNobodyAtFirst) {
-  bring_up();
-  connector().finishes = false;
-  App& app = open();
-  world.client->handle_control_down(world.now, "restart");
-  world.run_for(1s);
-  world.client->handle_control_up(world.now);
-  world.control(world.welcome());
-  auto update = world.full_update();
-  update.mutable_client_update()->clear_instances();
-  world.control(update);
-  world.run_for(10s);
-  EXPECT_FALSE(app.kernel.is_reset());
-  App& next = world.connect(world.resolve("nginx.home.lan"), 80);
-  EXPECT_TRUE(world.run_until([&] { return next.connected; }, 1s));
-}
-
-TEST_F(ClientTest, FlowsOfAnInstanceThatIsGoneAndSilentEnd) {
-  bring_up();
-  connector().finishes = false;
-  App& app = open();
-  connector().is_dead = true;
-  auto update = world.full_update();
-  update.mutable_client_update()->clear_instances();
-  world.control(update);
-  EXPECT_TRUE(world.run_until([&] { return app.kernel.is_reset(); }, 18s));
-}
-
 TEST_F(ClientTest, ALeaseThatComesWhileTheGreetingIsAnsweredIsSentRightAfterIt) {
   bring_up();
   world.delay = 50ms;
@@ -509,47 +445,6 @@ TEST_F(ClientTest, ALeaseThatComesWhileTheGreetingIsAnsweredIsSentRightAfterIt) 
   world.control(world.full_update("lease-2"));
   const auto is_renewed = [](const auto& message) { return message.lease().lease() == "lease-2"; };
   EXPECT_TRUE(world.run_until([&] { return std::ranges::any_of(heard, is_renewed); }, 5s));
-}
-
-TEST_F(ClientTest, AServerThatWasAwayForLongLeavesConnectorsTimeToComeBackWithTheirFlows) {
-  bring_up();
-  App& app = open();
-  world.client->handle_control_down(world.now, "the server is away");
-  world.relay_answers = false;
-  world.run_for(3min);
-  world.client->handle_control_up(world.now);
-  world.control(world.welcome());
-  list_nobody();
-  // The client is back first; the connector has not found the relay again yet.
-  world.run_for(8s);
-  EXPECT_FALSE(app.kernel.is_reset());
-  world.relay_answers = true;
-  connector().download = 5000;
-  world.run_for(30s);
-  EXPECT_FALSE(app.kernel.is_reset());
-}
-
-TEST_F(ClientTest, FlowsOfAnInstanceThatIsSurelyGoneEndSooner) {
-  bring_up();
-  settle();
-  connector().finishes = false;
-  App& app = open();
-  connector().is_dead = true;
-  list_nobody();
-  EXPECT_TRUE(world.run_until([&] { return app.kernel.is_reset(); }, 6s));
-}
-
-TEST_F(ClientTest, FlowsOfAnUnlistedInstanceEndSoonAfterItFallsSilent) {
-  bring_up();
-  connector().finishes = false;
-  App& app = open();
-  auto update = world.full_update();
-  update.mutable_client_update()->clear_instances();
-  world.control(update);
-  world.run_for(1min);
-  EXPECT_FALSE(app.kernel.is_reset());
-  connector().is_dead = true;
-  EXPECT_TRUE(world.run_until([&] { return app.kernel.is_reset(); }, 16s));
 }
 
 TEST_F(ClientTest, APingKeepsQuietFlowsHonestAndNothingIsSentWithoutFlows) {

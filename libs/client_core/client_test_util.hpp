@@ -485,4 +485,46 @@ class World {
   alignas(4096) std::array<std::uint8_t, BlockPool::kLargeSize> buffer_{};
 };
 
+class ClientTest : public testing::Test {
+ protected:
+  /// A world with one connector, online.
+  void bring_up(int connectors = 1) {
+    for (int i = 0; i < connectors; ++i) world.add_connector();
+    world.bring_up();
+  }
+  ConnectorSide& connector(std::size_t i = 0) { return *world.connectors[i]; }
+  App& open(std::uint64_t upload = 0) {
+    App& app = world.connect(world.resolve("nginx.home.lan"), 80, upload);
+    EXPECT_TRUE(world.run_until([&] { return app.connected; }, 5s));
+    return app;
+  }
+  ClientState state() { return world.client->state(world.now); }
+  std::uint64_t drops(const std::string& name) {
+    const auto all = world.client->status(world.now).drops;
+    const auto found = all.find(name);
+    return found == all.end() ? 0 : found->second;
+  }
+  /// Long enough after everything came up that what is missing is missing.
+  void settle() { world.run_for(Client::kSettleTime + 1s); }
+  /// No instance is listed any more; those that were may come back, or have ended.
+  void list_nobody(Listing listing = Listing::Ended) {
+    auto update = world.full_update();
+    wire::ClientUpdate& content = *update.mutable_client_update();
+    if (listing == Listing::Absent) {
+      for (const auto& instance : content.instances()) content.add_absent_instances(instance.instance_id());
+    }
+    content.clear_instances();
+    world.control(update);
+  }
+  void remove_resource(std::uint64_t id) {
+    wire::ControllerMessage message;
+    message.mutable_client_update()->set_from_version(1);
+    message.mutable_client_update()->set_version(2);
+    message.mutable_client_update()->add_removed_resources(id);
+    world.control(message);
+  }
+
+  World world;
+};
+
 }  // namespace postern::client::test

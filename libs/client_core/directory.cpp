@@ -39,10 +39,8 @@ std::optional<DirectoryChanges> Directory::apply(const wire::ClientUpdate& updat
   for (const std::uint64_t id : update.removed_leases()) {
     if (leases_.erase(model::RemoteNetworkId(id)) > 0) changes.removed_leases.insert(model::RemoteNetworkId(id));
   }
-  for (const std::uint64_t id : update.removed_instances()) {
-    const auto gone = instances_.extract(model::InstanceId(id));
-    if (!gone.empty()) changes.removed_instances[gone.key()] = gone.mapped().remote_network;
-  }
+  for (const std::uint64_t id : update.removed_instances()) remove_instance(model::InstanceId(id), changes);
+  for (const std::uint64_t id : update.absent_instances()) note_absent(model::InstanceId(id), changes);
   for (const auto& entry : update.resources()) upsert(entry, changes);
   for (const auto& entry : update.leases()) upsert(entry, changes);
   for (const auto& entry : update.instances()) upsert(entry, changes);
@@ -54,6 +52,7 @@ std::optional<DirectoryChanges> Directory::apply(const wire::ClientUpdate& updat
 void Directory::clear() {
   table_.clear();
   instances_.clear();
+  absent_.clear();
   leases_.clear();
   version_ = 0;
   loaded_ = false;
@@ -79,10 +78,8 @@ void Directory::remove_resource(model::ResourceId id, DirectoryChanges& changes)
 void Directory::drop_missing(const wire::ClientUpdate& full, DirectoryChanges& changes) {
   std::set<std::uint64_t> resources;
   std::set<std::uint64_t> leases;
-  std::set<std::uint64_t> instances;
   for (const auto& entry : full.resources()) resources.insert(entry.id());
   for (const auto& entry : full.leases()) leases.insert(entry.remote_network_id());
-  for (const auto& entry : full.instances()) instances.insert(entry.instance_id());
 
   std::vector<model::ResourceId> gone;
   for (const auto& [id, resource] : table_.all()) {
@@ -94,11 +91,42 @@ void Directory::drop_missing(const wire::ClientUpdate& full, DirectoryChanges& c
     if (is_gone) changes.removed_leases.insert(entry.first);
     return is_gone;
   });
-  std::erase_if(instances_, [&](const auto& entry) {
-    const bool is_gone = !instances.contains(entry.first.value);
-    if (is_gone) changes.removed_instances[entry.first] = entry.second.remote_network;
-    return is_gone;
-  });
+  drop_missing_instances(full, changes);
+}
+
+void Directory::drop_missing_instances(const wire::ClientUpdate& full, DirectoryChanges& changes) {
+  std::set<std::uint64_t> named(full.absent_instances().begin(), full.absent_instances().end());
+  for (const auto& entry : full.instances()) named.insert(entry.instance_id());
+  std::vector<model::InstanceId> gone;
+  const auto look = [&](const auto& held) {
+    for (const auto& [id, rest] : held) {
+      if (!named.contains(id.value)) gone.push_back(id);
+    }
+  };
+  look(instances_);
+  look(absent_);
+  for (const model::InstanceId id : gone) remove_instance(id, changes);
+}
+
+/// One that this client was never told of is nothing to it.
+void Directory::note_absent(model::InstanceId id, DirectoryChanges& changes) {
+  const auto held = instances_.extract(id);
+  if (held.empty()) return;
+  const model::RemoteNetworkId network = held.mapped().remote_network;
+  // A controller that fills this list in vain is not worth remembering for.
+  if (absent_.size() >= kInstancesMax) {
+    changes.removed_instances[id] = network;
+    return;
+  }
+  absent_[id] = network;
+  changes.absent_instances[id] = network;
+}
+
+void Directory::remove_instance(model::InstanceId id, DirectoryChanges& changes) {
+  if (const auto held = instances_.extract(id); !held.empty()) {
+    changes.removed_instances[id] = held.mapped().remote_network;
+  }
+  if (const auto absent = absent_.extract(id); !absent.empty()) changes.removed_instances[id] = absent.mapped();
 }
 
 void Directory::upsert(const wire::Resource& entry, DirectoryChanges& changes) {
@@ -138,6 +166,7 @@ void Directory::upsert(const wire::ConnectorInstance& entry, DirectoryChanges& c
     return;
   }
   if (held == nullptr || !is_usable_alike(*held, *instance)) changes.changed_instances.insert(instance->id);
+  absent_.erase(instance->id);
   instances_.insert_or_assign(instance->id, std::move(*instance));
 }
 

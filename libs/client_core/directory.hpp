@@ -44,6 +44,7 @@ struct DirectoryChanges {
   std::set<model::RemoteNetworkId> new_leases;
   std::set<model::RemoteNetworkId> removed_leases;
   std::set<model::InstanceId> changed_instances;  ///< added, or with other keys or route, or other use for new flows
+  std::map<model::InstanceId, model::RemoteNetworkId> absent_instances;  ///< not listed, but may come back
   std::map<model::InstanceId, model::RemoteNetworkId> removed_instances;
 
   [[nodiscard]] bool may_end_flows() const {
@@ -63,6 +64,7 @@ class Directory {
   void clear();
 
   [[nodiscard]] const policy::ResourceTable& table() const { return table_; }
+  /// Those that can be reached, as far as the controller knows.
   [[nodiscard]] const std::map<model::InstanceId, Instance>& instances() const { return instances_; }
   [[nodiscard]] const std::map<model::RemoteNetworkId, Lease>& leases() const { return leases_; }
   [[nodiscard]] const Instance* find_instance(model::InstanceId id) const;
@@ -77,10 +79,14 @@ class Directory {
   void upsert(const wire::RemoteNetworkLease& entry, DirectoryChanges& changes);
   void upsert(const wire::ConnectorInstance& entry, DirectoryChanges& changes);
   void drop_missing(const wire::ClientUpdate& full, DirectoryChanges& changes);
+  void drop_missing_instances(const wire::ClientUpdate& full, DirectoryChanges& changes);
+  void note_absent(model::InstanceId id, DirectoryChanges& changes);
+  void remove_instance(model::InstanceId id, DirectoryChanges& changes);
   void remove_resource(model::ResourceId id, DirectoryChanges& changes);
 
   policy::ResourceTable table_;
   std::map<model::InstanceId, Instance> instances_;
+  std::map<model::InstanceId, model::RemoteNetworkId> absent_;
   std::map<model::RemoteNetworkId, Lease> leases_;
   std::uint64_t version_ = 0;
   std::uint64_t malformed_ = 0;

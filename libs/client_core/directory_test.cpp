@@ -94,5 +94,77 @@ TEST_F(FullDirectory, OldOnesStillChangeAndOneThatGoesMakesRoom) {
   EXPECT_NE(nullptr, directory_.find_instance(model::InstanceId(Directory::kInstancesMax + 1)));
 }
 
+/// A Directory that was told of the instances 1 and 2 of the Remote Network 7.
+class DirectoryOfTwo : public ::testing::Test {
+ protected:
+  static wire::ConnectorInstance instance_of_7(std::uint64_t id) {
+    wire::ConnectorInstance entry = instance(id);
+    entry.set_remote_network_id(7);
+    return entry;
+  }
+  DirectoryOfTwo() {
+    wire::ClientUpdate update = full();
+    for (const std::uint64_t id : {1, 2}) *update.add_instances() = instance_of_7(id);
+    EXPECT_TRUE(directory_.apply(update));
+  }
+  static wire::ClientUpdate full() {
+    wire::ClientUpdate update;
+    update.set_full(true);
+    update.set_version(1);
+    return update;
+  }
+  DirectoryChanges make_absent(std::uint64_t id) {
+    wire::ClientUpdate update;
+    update.set_from_version(directory_.version());
+    update.set_version(directory_.version() + 1);
+    update.add_absent_instances(id);
+    return *directory_.apply(update);
+  }
+  using Networks = std::map<model::InstanceId, model::RemoteNetworkId>;
+  const Networks only_one_{{model::InstanceId(1), model::RemoteNetworkId(7)}};
+
+  Directory directory_;
+};
+
+TEST_F(DirectoryOfTwo, AnAbsentInstanceIsNotListedAndNotRemoved) {
+  const auto changes = make_absent(1);
+  EXPECT_EQ(only_one_, changes.absent_instances);
+  EXPECT_TRUE(changes.removed_instances.empty());
+  EXPECT_EQ(nullptr, directory_.find_instance(model::InstanceId(1)));
+  EXPECT_TRUE(make_absent(1).absent_instances.empty()) << "that is known";
+}
+
+TEST_F(DirectoryOfTwo, AnAbsentInstanceComesBack) {
+  make_absent(1);
+  wire::ClientUpdate update = full();
+  for (const std::uint64_t id : {1, 2}) *update.add_instances() = instance_of_7(id);
+  const auto changes = directory_.apply(update);
+  EXPECT_EQ(std::set{model::InstanceId(1)}, changes->changed_instances);
+  EXPECT_NE(nullptr, directory_.find_instance(model::InstanceId(1)));
+}
+
+TEST_F(DirectoryOfTwo, AFullUpdateKeepsTheAbsentThatItNamesAndRemovesTheOthers) {
+  make_absent(1);
+  wire::ClientUpdate update = full();
+  for (const std::uint64_t id : {1, 2, 3}) update.add_absent_instances(id);
+  auto changes = directory_.apply(update);
+  EXPECT_TRUE(changes->removed_instances.empty());
+  EXPECT_EQ((Networks{{model::InstanceId(2), model::RemoteNetworkId(7)}}), changes->absent_instances)
+      << "and 3 was never listed";
+  update.clear_absent_instances();
+  update.add_absent_instances(2);
+  changes = directory_.apply(update);
+  EXPECT_EQ(only_one_, changes->removed_instances);
+}
+
+TEST_F(DirectoryOfTwo, AnAbsentInstanceCanBeRemoved) {
+  make_absent(1);
+  wire::ClientUpdate update;
+  update.set_from_version(directory_.version());
+  update.set_version(directory_.version() + 1);
+  update.add_removed_instances(1);
+  EXPECT_EQ(only_one_, directory_.apply(update)->removed_instances);
+}
+
 }  // namespace
 }  // namespace postern::client

@@ -289,7 +289,7 @@ class Client::Explainer {
       case Peers::Fitness::Suspect:
         return "it does not answer at the moment";
       case Peers::Fitness::Draining:
-        return peer == nullptr || peer->listed ? "an admin drains it: new connections go there only if no other can"
+        return peer == nullptr || peer->listing == Listing::Listed ? "an admin drains it: new connections go there only if no other can"
                                                : "the controller does not list it at the moment";
       case Peers::Fitness::Good:
         break;

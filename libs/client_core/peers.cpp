@@ -87,7 +87,7 @@ std::vector<model::InstanceId> Peers::candidates(model::RemoteNetworkId network)
   }
   // A living session with an instance that is not listed (the server has just started again) still works.
   for (const auto& [id, peer] : peers_) {
-    const bool lives = peer.stage == PeerStage::Ready && !peer.listed;
+    const bool lives = peer.stage == PeerStage::Ready && peer.listing != Listing::Listed && !peer.suspect;
     if (lives && peer.instance.remote_network == network) ids.push_back(id);
   }
   order_by_rendezvous(config_.device, ids);
@@ -103,7 +103,7 @@ Peers::Fitness Peers::fitness(Instant now, model::InstanceId id) const {
   const bool is_down = peer->stage == PeerStage::Down;
   if (is_down && now < peer->retry_after) return Fitness::Unfit;
   if (peer->suspect) return Fitness::Suspect;
-  return is_draining || (!is_down && !peer->listed) ? Fitness::Draining : Fitness::Good;
+  return is_draining || (!is_down && peer->listing != Listing::Listed) ? Fitness::Draining : Fitness::Good;
 }
 
 std::vector<Peers::Candidate> Peers::rank(Instant now, model::RemoteNetworkId network,
@@ -117,7 +117,7 @@ std::vector<Peers::Candidate> Peers::rank(Instant now, model::RemoteNetworkId ne
 }
 
 bool Peers::is_dead_weight(const Peer* peer, Fitness fitness) {
-  return peer != nullptr && fitness == Fitness::Suspect && peer->flows == 0 && peer->listed;
+  return peer != nullptr && fitness == Fitness::Suspect && peer->flows == 0 && peer->listing == Listing::Listed;
 }
 
 bool Peers::needs_session(const Peer* peer, Fitness fitness) {
@@ -192,7 +192,7 @@ bool Peers::connect(Instant now, Peer& peer) {
   peer.stage = PeerStage::Handshaking;
   peer.since = peer.heard = now;
   peer.suspect = peer.leaving = false;
-  peer.listed = true;
+  peer.listing = Listing::Listed;
   peer.unanswered_since.reset();
   peer.control = wire::LengthPrefixedReader{wire::kSessionMessageMax};
   schedule();
@@ -245,36 +245,15 @@ void Peers::forget_if_useless(model::InstanceId id) {
 
 void Peers::handle_changes(Instant now, const DirectoryChanges& changes, bool unsettled) {
   std::erase_if(left_, [&](const auto& entry) { return now - entry.second >= config_.successor_time; });
+  for (const auto& [id, network] : changes.absent_instances) note_unlisted(now, id, network, Listing::Absent);
   for (const auto& [id, network] : changes.removed_instances) {
-    left_[network] = now;
-    const auto found = peers_.find(id);
-    if (found == peers_.end()) continue;
-    found->second.listed = false;
-    found->second.silent_from = unsettled ? now : Instant{};
-    found->second.gone_silence = unsettled ? config_.gone_silence_unsettled : config_.gone_silence;
-    if (found->second.stage == PeerStage::Ready) {
-      // Probably its process is gone; only silence proves it, because a server that restarts lists nobody at first.
-      sessions_.ping(now, *found->second.session);
-      found->second.pinged = now;
-      note_written(now, id);
-    } else if (found->second.session) {
-      fail(now, found->second, "it is gone");
+    if (const auto found = peers_.find(id); found != peers_.end()) {
+      found->second.silent_from = now;
+      found->second.gone_silence = unsettled ? config_.gone_silence_unsettled : config_.gone_silence;
     }
-    forget_if_useless(id);
+    note_unlisted(now, id, network, Listing::Ended);
   }
-  for (const model::InstanceId id : changes.changed_instances) {
-    const auto found = peers_.find(id);
-    if (found == peers_.end()) continue;
-    Peer& peer = found->second;
-    const Instance* instance = directory_.find_instance(id);
-    const bool is_same =
-        peer.instance.route == instance->route && peer.instance.certificate_digest == instance->certificate_digest;
-    if (!is_same && peer.session) fail(now, peer, "it has started again");
-    peer.instance = *instance;
-    peer.listed = true;
-    peer.retry_after = {};
-    peer.backoff = {};
-  }
+  for (const model::InstanceId id : changes.changed_instances) note_listed(now, id);
   for (auto& [id, peer] : peers_) {
     const Lease* lease = directory_.find_lease(peer.instance.remote_network);
     if (lease == nullptr && peer.session) fail(now, peer, "no lease any more");
@@ -283,6 +262,40 @@ void Peers::handle_changes(Instant now, const DirectoryChanges& changes, bool un
     peer.lease_changed = peer.stage == PeerStage::Greeting;
     if (peer.stage == PeerStage::Ready) send_lease(now, peer, *lease);
   }
+}
+
+void Peers::note_unlisted(Instant now, model::InstanceId id, model::RemoteNetworkId network, Listing listing) {
+  left_[network] = now;
+  const auto found = peers_.find(id);
+  if (found == peers_.end()) return;
+  found->second.listing = listing;
+  if (found->second.stage == PeerStage::Ready) {
+    ask(now, found->second);
+  } else if (found->second.session) {
+    fail(now, found->second, "it is gone");
+  }
+  forget_if_useless(id);
+}
+
+void Peers::note_listed(Instant now, model::InstanceId id) {
+  const auto found = peers_.find(id);
+  if (found == peers_.end()) return;
+  Peer& peer = found->second;
+  const Instance* instance = directory_.find_instance(id);
+  const bool is_same =
+      peer.instance.route == instance->route && peer.instance.certificate_digest == instance->certificate_digest;
+  if (!is_same && peer.session) fail(now, peer, "it has started again");
+  peer.instance = *instance;
+  peer.listing = Listing::Listed;
+  peer.retry_after = {};
+  peer.backoff = {};
+  if (peer.suspect) ask(now, peer);
+}
+
+void Peers::ask(Instant now, Peer& peer) {
+  sessions_.ping(now, *peer.session);
+  peer.pinged = now;
+  note_written(now, peer.instance.id);
 }
 
 // --- the session's events ------------------------------------------------------------------------------------------

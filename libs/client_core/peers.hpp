@@ -5,8 +5,9 @@
 //
 // Liveness (DESIGN §5.3) is the client's: a PING each second while something that was written has had no answer, one
 // every 15 s with quiet flows, none without flows. Three seconds without an answer make a peer suspect: new flows go
-// elsewhere, old ones wait. An instance that the controller no longer lists gets no new session; when it is silent too,
-// it is closed.
+// elsewhere, old ones wait: for as long as a session outlives silence, because only the controller can know that an
+// instance has ended. One that it no longer lists gets no new session; one that it calls ended and that is silent too
+// is closed.
 #pragma once
 
 #include <cstdint>
@@ -31,10 +32,9 @@ struct PeersConfig {
   std::string software;  ///< for Hello
   Duration ready_deadline = std::chrono::seconds(3);
   Duration silence_max = std::chrono::milliseconds(2500);
-  /// Of an instance that is not listed any more.
+  /// Of an instance that has ended, as the controller says: a cut control channel looks the same to it.
   Duration gone_silence = std::chrono::seconds(5);
-  /// The same while unsettled: a server that has just started again lists nobody at first, and its relay knows nobody.
-  /// Connectors get this long to come back.
+  /// The same while unsettled: a client that has just come back needs a moment until it hears anybody.
   Duration gone_silence_unsettled = std::chrono::seconds(12);
   /// So long the successor of a network's last instance is waited for: a process that is restarted or updated.
   Duration successor_time = std::chrono::seconds(6);
@@ -75,6 +75,13 @@ using PeerEvent = std::variant<PeerReady, PeerLost, PeerSuspect, PeerRevoked, Pe
 
 enum class PeerStage : std::uint8_t { Down, Handshaking, Greeting, Ready };
 
+/// What the controller says of an instance.
+enum class Listing : std::uint8_t {
+  Listed,
+  Absent,  ///< it does not hear it; the instance may come back
+  Ended,
+};
+
 struct Peer {
   Instance instance;
   PeerStage stage = PeerStage::Down;
@@ -86,9 +93,9 @@ struct Peer {
   bool suspect = false;
   bool leaving = false;        ///< it said that it stops soon, and refuses new flows
   bool lease_changed = false;  ///< while Greeting: since the Hello was sent
-  bool listed = true;          ///< the controller still lists it
-  Duration gone_silence{};     ///< while not listed: how long it may be silent
-  Instant silent_from;         ///< while not listed: silence before that says nothing, everybody was silent
+  Listing listing = Listing::Listed;
+  Duration gone_silence{};   ///< when ended: how long it may be silent
+  Instant silent_from;       ///< when ended: silence before that says nothing
   std::uint32_t flows = 0;     ///< open or waiting, counted by the owner
   Instant heard;
   Instant written;                          ///< last time something that wants an answer was
@@ -168,6 +175,11 @@ class Peers {
   bool connect(Instant now, Peer& peer);
   void fail(Instant now, Peer& peer, std::string reason);
   void forget_if_useless(model::InstanceId id);
+
+  /// It is not listed any more.
+  void note_unlisted(Instant now, model::InstanceId id, model::RemoteNetworkId network, Listing listing);
+  void note_listed(Instant now, model::InstanceId id);
+  void ask(Instant now, Peer& peer);
 
   void handle_established(Instant now, Peer& peer);
   void handle_closed(Instant now, Peer& peer, const session::Closed& closed);

@@ -6,17 +6,14 @@
 
 namespace postern::client {
 
-/// Nobody else will say that an unlisted instance has gone.
+/// Only silence proves that an ended instance is gone, and only an answer that an absent one is there.
 Duration Peers::quiet_ping(const Peer& peer) const {
-  return peer.listed ? config_.quiet_ping : 2 * config_.busy_ping;
+  return peer.listing == Listing::Listed ? config_.quiet_ping : 2 * config_.busy_ping;
 }
 
 void Peers::handle_unbound(Instant now, const RouteId& route) {
   for (auto& [id, peer] : peers_) {
-    if (peer.stage != PeerStage::Ready || peer.instance.route != route) continue;
-    sessions_.ping(now, *peer.session);
-    peer.pinged = now;
-    note_written(now, id);
+    if (peer.stage == PeerStage::Ready && peer.instance.route == route) ask(now, peer);
   }
 }
 
@@ -61,7 +58,7 @@ void Peers::check_liveness(Instant now, Peer& peer) {
   // A suspect peer is asked less often: it may be gone for hours while flows wait for it.
   const Duration interval = peer.suspect && !is_wanted(now, peer) ? 5 * config_.busy_ping : config_.busy_ping;
   // Without flows one question is enough: a last write whose acknowledgement came too soon to count settles the doubt.
-  const bool is_worth_asking = peer.flows > 0 || !peer.listed || !peer.suspect;
+  const bool is_worth_asking = peer.flows > 0 || peer.listing == Listing::Ended || !peer.suspect;
   if ((is_quiet || is_waiting) && is_worth_asking && now - peer.pinged >= interval) {
     sessions_.ping(now, *peer.session);
     peer.pinged = now;
@@ -70,7 +67,7 @@ void Peers::check_liveness(Instant now, Peer& peer) {
   }
   if (!peer.unanswered_since || now - *peer.unanswered_since < config_.silence_max) return;
   const Instant gone_since = std::max(*peer.unanswered_since, peer.silent_from);
-  if (!peer.listed && now - gone_since >= peer.gone_silence) return fail(now, peer, "it is gone");
+  if (peer.listing == Listing::Ended && now - gone_since >= peer.gone_silence) return fail(now, peer, "it is gone");
   if (peer.suspect) return;
   peer.suspect = true;
   events_.emplace_back(std::in_place_type<PeerSuspect>, peer.instance.id);
@@ -94,12 +91,13 @@ void Peers::handle_timeout(Instant now) {
 std::optional<Instant> Peers::deadline_of(const Peer& peer) const {
   if (!peer.session) return std::nullopt;
   if (peer.stage != PeerStage::Ready) return peer.since + config_.ready_deadline;
-  if (peer.flows == 0 && peer.listed && !peer.unanswered_since) return std::nullopt;
+  const bool has_ended = peer.listing == Listing::Ended;
+  if (peer.flows == 0 && !has_ended && !peer.unanswered_since) return std::nullopt;
   if (!peer.unanswered_since) return peer.heard + quiet_ping(peer);
   const Instant silent = *peer.unanswered_since + config_.silence_max;
   const Duration interval = peer.suspect ? 5 * config_.busy_ping : config_.busy_ping;
   const Instant ping = std::max(*peer.unanswered_since + config_.busy_ping, peer.pinged + interval);
-  if (!peer.listed)
+  if (has_ended)
     return std::min(ping,
                     peer.suspect ? std::max(*peer.unanswered_since, peer.silent_from) + peer.gone_silence : silent);
   if (!peer.suspect) return std::min(silent, ping);

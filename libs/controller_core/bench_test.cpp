@@ -37,16 +37,24 @@ void FakeAgent::receive(const wire::ClientUpdate& update) {
     resources.clear();
     leases.clear();
     instances.clear();
+    absent.clear();
   } else {
     EXPECT_EQ(update.from_version(), version);
   }
   version = update.version();
   for (const auto& each : update.resources()) resources[each.id()] = each;
   for (const auto& each : update.leases()) leases[each.remote_network_id()] = each;
-  for (const auto& each : update.instances()) instances[each.instance_id()] = each;
+  for (const auto& each : update.instances()) {
+    instances[each.instance_id()] = each;
+    absent.erase(each.instance_id());
+  }
+  for (const auto id : update.absent_instances()) {
+    instances.erase(id);
+    EXPECT_TRUE(absent.insert(id).second);
+  }
   for (const auto id : update.removed_resources()) EXPECT_EQ(resources.erase(id), 1U);
   for (const auto id : update.removed_leases()) EXPECT_EQ(leases.erase(id), 1U);
-  for (const auto id : update.removed_instances()) EXPECT_EQ(instances.erase(id), 1U);
+  for (const auto id : update.removed_instances()) EXPECT_EQ(instances.erase(id) + absent.erase(id), 1U);
 }
 
 void FakeAgent::receive(const wire::ConnectorUpdate& update) {
@@ -86,7 +94,7 @@ RelayEndpoint Bench::relay(std::uint64_t epoch) const {
 
 void Bench::start() {
   controller = std::make_unique<Controller>(config, ControllerKeys{signing, Bytes(32, 9)}, random);
-  controller->load(records_of(stored));
+  controller->load(now, wall, records_of(stored));
 }
 
 void Bench::restart() {
@@ -211,10 +219,10 @@ void Bench::connect(FakeAgent& agent) {
   deliver();
 }
 
-void Bench::disconnect(FakeAgent& agent) {
+void Bench::disconnect(FakeAgent& agent, ConnectionEnd end) {
   connected_.erase(agent.connection);
   agent.open = false;
-  controller->handle_disconnect(now, agent.connection);
+  controller->handle_disconnect(now, wall, agent.connection, end);
   deliver();
 }
 
@@ -230,7 +238,7 @@ wire::AgentMessage Bench::signed_request(const FakeAgent& agent, wire::AgentRole
   const Bytes signature = agent.key.sign(identity::control_signature_input(agent.nonce, network, word));
   request.set_signature(std::string(as_text(signature)));
   request.set_software("postern/0.1.0");
-  request.set_hostname("host1");
+  request.set_hostname(agent.hostname);
   return message;
 }
 

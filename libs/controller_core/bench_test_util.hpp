@@ -18,6 +18,7 @@ struct FakeAgent {
   explicit FakeAgent(identity::PrivateKey held) : key(std::move(held)) {}
 
   identity::PrivateKey key;
+  std::string hostname = "host1";
   ConnectionNumber connection;
   bool open = false;
   Bytes nonce;
@@ -27,6 +28,7 @@ struct FakeAgent {
   std::map<std::uint64_t, wire::Resource> resources;
   std::map<std::uint64_t, wire::RemoteNetworkLease> leases;
   std::map<std::uint64_t, wire::ConnectorInstance> instances;
+  std::set<std::uint64_t> absent;  ///< instances
   std::vector<wire::Revocation> revocations;
   Bytes knock_key;
   identity::KeySet keys;
@@ -64,7 +66,7 @@ class Bench {
   void deliver();
 
   void connect(FakeAgent& agent);
-  void disconnect(FakeAgent& agent);
+  void disconnect(FakeAgent& agent, ConnectionEnd end = ConnectionEnd::Cut);
   /// connect() and Authenticate as this role; `refresh_token` and `route` as the agent would send them.
   void authenticate(FakeAgent& agent, wire::AgentRole role, const std::string& refresh_token = {},
                     const Bytes& route = {});

@@ -38,7 +38,8 @@ wire::ConnectorInstance instance_message(const ClientView::Sources& sources, con
 
 bool is_empty(const wire::ClientUpdate& update) {
   return update.resources().empty() && update.removed_resources().empty() && update.leases().empty() &&
-         update.removed_leases().empty() && update.instances().empty() && update.removed_instances().empty();
+         update.removed_leases().empty() && update.instances().empty() && update.removed_instances().empty() &&
+         update.absent_instances().empty();
 }
 
 wire::ClientUpdate ClientView::refresh(const Sources& sources) {
@@ -99,7 +100,12 @@ void ClientView::refresh_leases(const Sources& sources, const Wanted& wanted, wi
 void ClientView::refresh_instances(const Sources& sources, wire::ClientUpdate& update) {
   std::map<model::InstanceId, ShownInstance> now;
   for (const auto& [remote_network, lease] : leases_) {
-    for (const auto& [id, live] : sources.instances.of(remote_network)) {
+    for (const auto& [id, absence] : sources.instances.absent(remote_network)) {
+      const auto sent = instances_.find(id);
+      if (sent == instances_.end() || !sent->second.absent) update.add_absent_instances(id.value);
+      now[id].absent = true;
+    }
+    for (const auto& [id, live] : sources.instances.listed(remote_network)) {
       // A knock lives as long as the lease: who may not come in must not even be answered.
       ShownInstance shown{live.route, live.relays, lease.expires_at, is_draining(sources, id)};
       const auto sent = instances_.find(id);

@@ -33,6 +33,7 @@ class ClientView {
     std::vector<std::string> relays;
     WallTime knock_expires_at;
     bool draining = false;
+    bool absent = false;  ///< of which nothing else is told
     bool operator==(const ShownInstance&) const = default;
   };
   using Wanted = std::map<model::RemoteNetworkId, std::set<model::ResourceId>>;

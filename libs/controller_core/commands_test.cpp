@@ -301,7 +301,9 @@ TEST(FoundNetwork, TheTokenCarriesThePinOfTheRoot) {
   const auto pem = identity::make_root_certificate(root, "Postern root", bench.wall);
   Controller controller({}, {bench.signing, Bytes(32, 1)}, random);
   const auto founded = found_network({model::NetworkId(1), "home", "", "https://10.0.0.1", pem}, bench.context());
-  for (const Change& change : founded->changes) controller.load(std::array{std::get<Upsert>(change).record});
+  for (const Change& change : founded->changes) {
+    controller.load(bench.now, bench.wall, std::array{std::get<Upsert>(change).record});
+  }
   for (const Command& command : {Command(CreateRemoteNetwork{"flat"}), Command(CreateConnector{"pi", "flat"})}) {
     controller.apply(bench.now, bench.wall, controller.plan(command, bench.context())->changes);
   }

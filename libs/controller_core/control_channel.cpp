@@ -70,12 +70,17 @@ void ControlChannel::handle_message(Instant now, WallTime wall, ConnectionNumber
   if (Agent* still = agents_.find(connection)) reschedule(*still);
 }
 
-void ControlChannel::handle_disconnect(Instant now, ConnectionNumber connection) {
-  moment_.now = now;
+void ControlChannel::handle_disconnect(Instant now, WallTime wall, ConnectionNumber connection, ConnectionEnd end) {
+  moment_ = {now, wall};
   Agent* agent = agents_.find(connection);
   if (agent == nullptr) return;
-  show_instance(*agent, {});
-  agents_.remove(connection);
+  remove(*agent, end);
+}
+
+std::optional<Instant> ControlChannel::next_timeout() const {
+  const auto wake = agents_.next_wake();
+  const auto absence = instances_.next_end();
+  return wake && absence ? std::min(wake, absence) : std::max(wake, absence);
 }
 
 void ControlChannel::handle_committed(Instant now, WallTime wall, std::uint64_t ticket, bool ok) {
@@ -99,6 +104,7 @@ void ControlChannel::handle_timeout(Instant now, WallTime wall) {
     wake_up(*agent);
     if (Agent* still = agents_.find(number)) reschedule(*still);
   }
+  end_absences();
 }
 
 void ControlChannel::wake_up(Agent& agent) {
@@ -148,9 +154,7 @@ void ControlChannel::heartbeat(Agent& agent, const wire::Heartbeat& message) {
     }
     if (digest.empty()) ++counts_.ignored_messages;
     agent.flows = message.flows();
-    const bool is_shown = !digest.empty() && !message.leaving();
-    show_instance(agent, is_shown ? std::vector<std::string>(message.relays().begin(), message.relays().end())
-                                  : std::vector<std::string>{});
+    follow_heartbeat(agent, message);
   } else {
     agent.relays.assign(message.relays().begin(), message.relays().end());
     std::erase_if(agent.relays, [&](const std::string& name) { return !relays_.knows(name); });
@@ -159,25 +163,6 @@ void ControlChannel::heartbeat(Agent& agent, const wire::Heartbeat& message) {
   reply.mutable_heartbeat_reply()->set_sent_at(message.sent_at());
   reply.mutable_heartbeat_reply()->set_server_time_ms(to_unix_ms(moment_.wall));
   send(agent, std::move(reply));
-}
-
-/// Clients see an instance while it is bound at a relay that we know.
-void ControlChannel::show_instance(Agent& agent, std::vector<std::string> relays) {
-  auto* side = agent.connector();
-  if (side == nullptr) return;
-  std::erase_if(relays, [&](const std::string& name) { return !relays_.knows(name); });
-  std::ranges::sort(relays);
-  relays.erase(std::ranges::unique(relays).begin(), relays.end());
-  if (relays == agent.relays) return;
-  agent.relays = std::move(relays);
-  const InstanceRecord* record = model_.instance(side->instance);
-  if (agent.relays.empty() || record == nullptr) {
-    instances_.erase(side->remote_network, side->instance);
-  } else {
-    instances_.put({side->instance, side->connector, side->remote_network, agent.route, agent.key, agent.relays,
-                    instance_knock_key(keys_.knock_secret, *record)});
-  }
-  mark_clients_of(side->remote_network, false);
 }
 
 void ControlChannel::send(Agent& agent, wire::ControllerMessage message) {
@@ -192,14 +177,14 @@ void ControlChannel::deny(ConnectionNumber connection, std::uint32_t code, std::
   message.mutable_denied()->set_code(code);
   message.mutable_denied()->set_reason(std::string(reason));
   send(*agent, std::move(message));
+  if (const auto* side = agent->connector()) end_instance(side->instance);
   close(connection);
 }
 
 void ControlChannel::close(ConnectionNumber connection) {
   Agent* agent = agents_.find(connection);
   if (agent == nullptr) return;
-  show_instance(*agent, {});
-  agents_.remove(connection);
+  remove(*agent, ConnectionEnd::Lost);
   outputs_.emplace_back(CloseConnection{connection});
 }
 

@@ -24,10 +24,10 @@ class ControlChannel {
                  Counters& counters);
 
   /// What follows from the model as it was loaded, before any agent connects.
-  void load();
+  void load(Instant now, WallTime wall);
   void handle_connect(Instant now, WallTime wall, ConnectionNumber connection, std::string_view address);
   void handle_message(Instant now, WallTime wall, ConnectionNumber connection, const wire::AgentMessage& message);
-  void handle_disconnect(Instant now, ConnectionNumber connection);
+  void handle_disconnect(Instant now, WallTime wall, ConnectionNumber connection, ConnectionEnd end);
   void handle_committed(Instant now, WallTime wall, std::uint64_t ticket, bool ok);
   void handle_timeout(Instant now, WallTime wall);
   /// Changes the model and what follows from it for agents.
@@ -37,7 +37,7 @@ class ControlChannel {
   /// Routes that fall with what `changes` take away, for the same commit: a server that starts again refuses them too.
   void add_revoked_routes(ChangeSet& changes, WallTime now) const;
 
-  [[nodiscard]] std::optional<Instant> next_timeout() const { return agents_.next_wake(); }
+  [[nodiscard]] std::optional<Instant> next_timeout() const;
   [[nodiscard]] std::optional<Output> poll_output();
   [[nodiscard]] const AgentTable& agents() const { return agents_; }
   [[nodiscard]] const RelayBook& relays() const { return relays_; }
@@ -86,13 +86,23 @@ class ControlChannel {
 
   // control_channel.cpp
   void heartbeat(Agent& agent, const wire::Heartbeat& message);
-  void show_instance(Agent& agent, std::vector<std::string> relays);
   void send(Agent& agent, wire::ControllerMessage message);
   void deny(ConnectionNumber connection, std::uint32_t code, std::string_view reason);
   void close(ConnectionNumber connection);
   void wake_up(Agent& agent);
   void reschedule(Agent& agent);
   [[nodiscard]] Instant instant_of(WallTime at) const;
+
+  // presence.cpp
+  void expect_instances();
+  void follow_heartbeat(Agent& agent, const wire::Heartbeat& message);
+  void follow_relays(Agent& agent);
+  void show_instance(Agent& agent);
+  void miss_instance(const Agent& agent);
+  void end_instance(model::InstanceId id);
+  void remove(const Agent& agent, ConnectionEnd end);
+  void judge_absences(const ConnectorRecord& connector);
+  void end_absences();
 
   // updates.cpp
   void mark(Agent& agent, bool at_once);

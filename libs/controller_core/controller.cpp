@@ -77,7 +77,7 @@ Controller::Controller(ControllerConfig config, ControllerKeys keys, RandomSourc
     : impl_(std::make_unique<Impl>(config, std::move(keys), random)) {}
 Controller::~Controller() = default;
 
-void Controller::load(std::span<const Record> records) {
+void Controller::load(Instant now, WallTime wall, std::span<const Record> records) {
   std::uint64_t highest = 0;
   for (const Record& record : records) {
     impl_->model.put(record);
@@ -85,7 +85,7 @@ void Controller::load(std::span<const Record> records) {
   }
   impl_->counters.next_id = std::max(impl_->model.network().next_id, highest + 1);
   impl_->counters.policy_version = impl_->model.network().policy_version;
-  impl_->channel.load();
+  impl_->channel.load(now, wall);
 }
 
 std::expected<CommandResult, CommandError> Controller::plan(const Command& command, const CommandContext& context) {
@@ -216,8 +216,8 @@ void Controller::handle_message(Instant now, WallTime wall, ConnectionNumber con
                                 const wire::AgentMessage& message) {
   impl_->channel.handle_message(now, wall, connection, message);
 }
-void Controller::handle_disconnect(Instant now, ConnectionNumber connection) {
-  impl_->channel.handle_disconnect(now, connection);
+void Controller::handle_disconnect(Instant now, WallTime wall, ConnectionNumber connection, ConnectionEnd end) {
+  impl_->channel.handle_disconnect(now, wall, connection, end);
 }
 void Controller::handle_committed(Instant now, WallTime wall, std::uint64_t ticket, bool ok) {
   impl_->channel.handle_committed(now, wall, ticket, ok);

@@ -195,6 +195,12 @@ struct NewNetwork {
 
 using ConnectionNumber = StrongId<struct ConnectionTag>;
 
+/// What the end of a connection says of the agent behind it.
+enum class ConnectionEnd : std::uint8_t {
+  Cut,   ///< the other side ended it without a goodbye: its process has ended, as far as can be known
+  Lost,  ///< a goodbye, silence, an error of the network: the agent may come back
+};
+
 struct SendMessage {
   ConnectionNumber connection;
   wire::ControllerMessage message;
@@ -233,6 +239,10 @@ struct ControllerConfig {
   Duration coalesce = std::chrono::milliseconds(50);
   Duration instance_silence_max = std::chrono::seconds(10);
   Duration connection_silence_max = std::chrono::seconds(30);
+  /// So long an instance that is not heard is waited for: as long as a session outlives silence.
+  Duration absence_max = std::chrono::minutes(30);
+  /// The same when another process of its connector has enrolled since: it may have taken its place.
+  Duration absence_max_beside_newer = std::chrono::seconds(60);
   std::uint32_t unauthenticated_max = 256;
 };
 
@@ -268,7 +278,7 @@ class Controller {
 
   // --- model -----------------------------------------------------------------------------------------------------
   /// Loads records at start, before any agent connects.
-  void load(std::span<const Record> records);
+  void load(Instant now, WallTime wall, std::span<const Record> records);
   /// Changes nothing but the counters that ids and policy versions are drawn from. Change sets are applied in the order
   /// in which they were planned; the service commits and applies one before it plans the next.
   [[nodiscard]] std::expected<CommandResult, CommandError> plan(const Command& command, const CommandContext& context);
@@ -303,7 +313,7 @@ class Controller {
   // --- control channel -------------------------------------------------------------------------------------------
   void handle_connect(Instant now, WallTime wall, ConnectionNumber connection, std::string_view address);
   void handle_message(Instant now, WallTime wall, ConnectionNumber connection, const wire::AgentMessage& message);
-  void handle_disconnect(Instant now, ConnectionNumber connection);
+  void handle_disconnect(Instant now, WallTime wall, ConnectionNumber connection, ConnectionEnd end);
   void handle_committed(Instant now, WallTime wall, std::uint64_t ticket, bool ok);
   void handle_timeout(Instant now, WallTime wall);
   [[nodiscard]] std::optional<Instant> next_timeout() const;

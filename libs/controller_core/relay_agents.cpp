@@ -26,11 +26,13 @@ wire::RevokedRoute wire_form(const RouteId& route, WallTime expires_at) {
 
 }  // namespace
 
-void ControlChannel::load() {
+void ControlChannel::load(Instant now, WallTime wall) {
+  moment_ = {now, wall};
   for (const auto& [id, relay] : model_.relays()) {
     if (!relay.public_key.empty()) relays_.set(endpoint_of(relay));
   }
   for (const auto& [route, expires_at] : model_.revoked_routes()) routes_.refuse(route);
+  expect_instances();
 }
 
 void ControlChannel::authenticate_relay(Agent& agent, const wire::Authenticate& request) {
@@ -141,7 +143,7 @@ void ControlChannel::announce(const RelayEndpoint& relay) {
   }
 }
 
-/// Nobody is sent there any more; instances that were bound nowhere else are no longer shown.
+/// Nobody is sent there any more; instances that were bound nowhere else are absent until they are bound again.
 void ControlChannel::withdraw(const std::string& name) {
   if (!relays_.erase(name)) return;
   for (const auto& [number, entry] : agents_.all()) {
@@ -150,11 +152,8 @@ void ControlChannel::withdraw(const std::string& name) {
     wire::ControllerMessage message;
     message.mutable_relay_down()->set_name(name);
     send(agent, std::move(message));
-    if (agent.connector() != nullptr) {
-      show_instance(agent, agent.relays);
-    } else {
-      std::erase(agent.relays, name);
-    }
+    std::erase(agent.relays, name);
+    if (agent.connector() != nullptr) follow_relays(agent);
   }
 }
 

@@ -62,6 +62,7 @@ void ControlChannel::cut_off(const ChangeSet& changes) {
       if (const auto* device = std::get_if<DeviceRecord>(&removed->record)) {
         cut_off_key(agents_.find(device->id), device->public_key, 401, "this device was removed: sign in again");
       } else if (const auto* instance = std::get_if<InstanceRecord>(&removed->record)) {
+        end_instance(instance->id);
         cut_off_key(agents_.find(instance->id), instance->public_key, 410, "the connector's tokens were revoked");
       } else if (const auto* relay = std::get_if<RelayRecord>(&removed->record)) {
         follow_relay(*relay, true);

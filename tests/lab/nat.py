@@ -126,6 +126,16 @@ def unblock_udp(router: Host) -> None:
 
 
 @contextmanager
+def no_network(router: Host) -> Iterator[None]:
+    """The router forwards nothing."""
+    _load(router, "table inet no_network {\n chain forward {\n type filter hook forward priority -10\n drop\n }\n}\n")
+    try:
+        yield
+    finally:
+        _load(router, "table inet no_network\ndelete table inet no_network\n")
+
+
+@contextmanager
 def relayed(lab: Lab) -> Iterator[None]:
     """No UDP leaves the laptop's network but to the server: everything goes through its relay."""
     router = lab.host("laptop-nat")

@@ -198,9 +198,9 @@ def _events(postern: Postern, chance: random.Random) -> list[tuple[str, Callable
     laptop, home = lab.host("laptop-nat"), lab.host("home-nat")
     return [
         ("the server is killed and starts again", lambda: _restart_server(postern)),
-        ("the laptop has no network for 60 s", lambda: _for(60, _cut(laptop), lab)),
-        ("the home network has none for 60 s", lambda: _for(60, _cut(home), lab)),
-        ("the laptop has none for some seconds", lambda: _for(chance.uniform(1, 15), _cut(laptop), lab)),
+        ("the laptop has no network for 60 s", lambda: _for(60, nat.no_network(laptop), lab)),
+        ("the home network has none for 60 s", lambda: _for(60, nat.no_network(home), lab)),
+        ("the laptop has none for some seconds", lambda: _for(chance.uniform(1, 15), nat.no_network(laptop), lab)),
         ("only the server can be reached by UDP", lambda: _for(chance.uniform(5, 40), _only_server(laptop), lab)),
         ("the laptop's UDP is blocked", lambda: _for(chance.uniform(20, 60), _no_udp(laptop), lab)),
         ("the connector's address changes", lambda: _for(chance.uniform(10, 30), _other_address(lab), lab)),
@@ -233,17 +233,6 @@ def _controller_away(postern: Postern, minutes: float, check: Callable[[], None]
 def _for(seconds: float, state: AbstractContextManager[None], lab: Lab) -> None:
     with state:
         _rest(seconds, lab)
-
-
-@contextmanager
-def _cut(router: Host) -> Iterator[None]:
-    table = "table inet no_network"
-    chain = "chain forward {\n type filter hook forward priority -10\n drop\n }"
-    router.run("nft", "-f", "-", text=f"{table} {{\n {chain}\n}}\n")
-    try:
-        yield
-    finally:
-        router.run("nft", "-f", "-", text=f"{table}\ndelete {table}\n")
 
 
 @contextmanager

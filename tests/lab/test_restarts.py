@@ -7,13 +7,15 @@ from collections.abc import Callable
 
 import pytest
 
-from lab import probes
+from lab import nat, probes
 from lab.live import LINE_SECONDS, LiveShell
 from lab.postern import Postern
 from lab.testbed import Lab, await_true
 
 NEW_FLOW_SECONDS = 5.0
 PLAYBACK_SECONDS = 5.0
+SILENCE_SECONDS = 30.0
+"""After which the server closes a control channel."""
 
 
 @pytest.fixture
@@ -60,6 +62,20 @@ def test_flows_survive_kill_9_and_restart_of_the_server(online: Postern, shell: 
     returned = _restart(online.kill_server, online.serve)
     assert _new_flow_works_in(online, returned) < NEW_FLOW_SECONDS
     assert shell.echoes("after") and not shell.ended()
+
+
+def test_flows_survive_a_home_network_that_is_away_for_longer_than_the_server_waits(
+    online: Postern, shell: LiveShell
+) -> None:
+    """The server takes the connector's silence for what it is; nobody says that the connector has ended."""
+    with nat.no_network(online.lab.host("home-nat")):
+        absent = lambda: "no connector" in online.client("explain", "nginx.home.lan", check=False).stdout  # noqa: E731
+        await_true("the laptop hears that the connector is absent", absent, SILENCE_SECONDS + 20, every=0.5)
+        assert not shell.ended()
+        asked = online.laptop.run("curl", "-sS", "-m", "20", "http://nginx.home.lan/nonce", check=False)
+        assert "o route to host" in asked.stderr or "unreachable" in asked.stderr, asked.stderr
+    assert shell.echoes("after") and not shell.ended()
+    assert _fetch(online) == online.lab.nonce
 
 
 def test_what_was_configured_survives_kill_9_of_the_server(online: Postern) -> None:

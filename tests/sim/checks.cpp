@@ -23,9 +23,12 @@ constexpr Duration kSettleMax = 150s;
 constexpr Duration kProbeMax = 14s;
 /// Sessions outlive silence of 30 minutes; flows are only sure of theirs with room to spare.
 constexpr Duration kOutageSure = 20min;
-/// For so long an instance that neither its clients nor the server can reach is not taken for gone. After it the server
-/// says so to the clients that it can reach, and their flows end.
-constexpr Duration kGoneSure = 20s;
+/// An instance whose control channel was reset, as if its process had ended, has so long to be heard by its clients.
+constexpr Duration kCutSure = 4s;
+/// For so long one that cannot be reached is not taken for ended, although its connector has started another process.
+constexpr Duration kReplacedSure = 50s;
+/// What the server last heard of an instance may be so much older than the moment when it could not be reached any more.
+constexpr Duration kHeartbeat = 10s;
 
 }  // namespace
 
@@ -50,7 +53,9 @@ void Scenario::follow_permissions() {
 void Scenario::follow_health() {
   const auto follow = [now = world_.now()](Agent& agent, const auto& node) {
     if (!node.control() || !node.control()->healthy_since()) return;
-    agent = {now, node.process_number()};
+    const bool is_new = !agent.last_healthy || agent.process != node.process_number();
+    const bool is_back = *node.control()->healthy_since() + kInformed <= now;
+    agent = {now, node.process_number(), is_new ? now : agent.came, agent.channel_is_cut && !is_back};
   };
   for (std::size_t i = 0; i < client_agents_.size(); ++i) follow(client_agents_[i], *world_.clients[i].node);
   for (std::size_t i = 0; i < instance_agents_.size(); ++i) follow(instance_agents_[i], *world_.instances[i].node);
@@ -258,12 +263,18 @@ void Scenario::release_doubtful_flows() {
   }
 }
 
-/// The server reaches the client, and cannot reach the instance.
-bool Scenario::is_gone_for(const Flow& flow) const {
-  Network& network = const_cast<World&>(world_).network();
-  const HostId server = world_.server->host();
-  return network.is_connected(world_.clients[flow.pair.client].node->host(), server) &&
-         !network.is_connected(world_.instances[*flow.instance].node->host(), server);
+/// Of a flow that has no way now: whether the server may have a reason to call its instance ended, and be wrong.
+bool Scenario::may_be_taken_for_ended(const Flow& flow) const {
+  const Duration cut_off = world_.now() - *flow.cut_since;
+  if (instance_agents_[*flow.instance].channel_is_cut && cut_off > kCutSure) return true;
+  if (cut_off <= kReplacedSure) return false;
+  for (std::size_t i = 0; i < world_.instances.size(); ++i) {
+    if (i == *flow.instance || world_.instances[i].connector != world_.instances[*flow.instance].connector) continue;
+    const Agent& other = instance_agents_[i];
+    const bool is_known = other.process == world_.instances[i].node->process_number();
+    if (!is_known || other.came + kHeartbeat + kSettleMax > *flow.cut_since) return true;
+  }
+  return false;
 }
 
 /// Silence of many minutes, or leases that ended, may cost a flow its session.
@@ -277,7 +288,7 @@ void Scenario::release_flows_cut_off() {
       flow.cut_since.reset();
     } else if (!flow.cut_since) {
       flow.cut_since = now;
-    } else if (now - *flow.cut_since > (is_gone_for(flow) ? kGoneSure : kOutageSure)) {
+    } else if (now - *flow.cut_since > kOutageSure || may_be_taken_for_ended(flow)) {
       flow.may_end = true;
     }
   }

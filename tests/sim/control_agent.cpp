@@ -43,7 +43,7 @@ void ControlAgent::stop() {
   stopped_ = true;
   ++attempt_;
   healthy_since_.reset();
-  if (pipe_) server_.close_by_agent(pipe_);
+  if (pipe_) server_.close_by_agent(pipe_, controller::ConnectionEnd::Cut);
   pipe_ = nullptr;
 }
 
@@ -119,7 +119,7 @@ void ControlAgent::answer(const wire::Challenge& challenge) {
   who.set_signature(std::string(as_text(identity_.key.sign(input))));
   who.set_refresh_token(identity_.refresh_token);
   who.set_software("postern-sim");
-  who.set_hostname("host");
+  who.set_hostname("host" + std::to_string(host_));
   who.set_known_version(known_version_);
   who.set_route_id(route_);
   server_.send_by_agent(pipe_, std::move(reply));
@@ -131,15 +131,14 @@ void ControlAgent::send(const wire::AgentMessage& message) {
 
 void ControlAgent::cut() {
   if (!pipe_) return;
-  server_.close_by_agent(pipe_);
-  go_down({0, "the connection was reset", false});
+  go_down({0, "the connection was reset", false}, controller::ConnectionEnd::Cut);
 }
 
-void ControlAgent::go_down(Down down) {
+void ControlAgent::go_down(Down down, controller::ConnectionEnd end) {
   ++attempt_;
   welcomed_ = false;
   healthy_since_.reset();
-  if (pipe_) server_.close_by_agent(pipe_);
+  if (pipe_) server_.close_by_agent(pipe_, end);
   pipe_ = nullptr;
   if (down.code == 409) {
     retry(kRetryTaken / 2, kRetryTaken);

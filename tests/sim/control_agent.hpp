@@ -45,7 +45,7 @@ struct Pipe {
   bool agent_open = true;
   bool server_open = true;
   struct End {};
-  std::deque<std::variant<wire::AgentMessage, End>> up;
+  std::deque<std::variant<wire::AgentMessage, controller::ConnectionEnd>> up;
   std::deque<std::variant<wire::ControllerMessage, End>> down;
   bool up_moves = false;
   bool down_moves = false;
@@ -75,7 +75,7 @@ class ControlAgent : public std::enable_shared_from_this<ControlAgent> {
   void connected();
   void receive(std::variant<wire::ControllerMessage, Pipe::End>& what);
   void answer(const wire::Challenge& challenge);
-  void go_down(Down down);
+  void go_down(Down down, controller::ConnectionEnd end = controller::ConnectionEnd::Lost);
   void retry(Duration at_least, Duration at_most);
   void check_silence();
   [[nodiscard]] bool path_works() const;

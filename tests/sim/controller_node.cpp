@@ -27,7 +27,7 @@ void ControllerNode::start() {
   ++run_;
   controller_ =
       std::make_unique<Controller>(ControllerConfig{}, ControllerKeys{signing_, Bytes(32, 9)}, fabric_.random);
-  controller_->load(records_of(stored_));
+  controller_->load(fabric_.time.now(), wall(), records_of(stored_));
   relay_->start();
   for (const RouteId& route : controller_->revoked_routes()) relay_->revoke(route);
   controller_->set_relay(fabric_.time.now(), relay_->endpoint());
@@ -75,10 +75,10 @@ void ControllerNode::send_by_agent(const std::shared_ptr<Pipe>& pipe, wire::Agen
   move_up(pipe);
 }
 
-void ControllerNode::close_by_agent(const std::shared_ptr<Pipe>& pipe) {
+void ControllerNode::close_by_agent(const std::shared_ptr<Pipe>& pipe, ConnectionEnd end) {
   pipe->agent_open = false;
   pipe->to_agent = nullptr;
-  pipe->up.emplace_back(Pipe::End{});
+  pipe->up.emplace_back(end);
   move_up(pipe);
 }
 
@@ -98,7 +98,7 @@ void ControllerNode::move_up(const std::shared_ptr<Pipe>& pipe) {
       } else {
         pipe->server_open = false;
         pipes_.erase(pipe->number);
-        controller_->handle_disconnect(fabric_.time.now(), pipe->number);
+        controller_->handle_disconnect(fabric_.time.now(), wall(), pipe->number, std::get<ConnectionEnd>(what));
       }
       drain();
       wake();

@@ -33,7 +33,7 @@ class ControllerNode final : public Node {
   // --- connections -------------------------------------------------------------------------------------------------
   void open(const std::shared_ptr<Pipe>& pipe);
   void send_by_agent(const std::shared_ptr<Pipe>& pipe, wire::AgentMessage message);
-  void close_by_agent(const std::shared_ptr<Pipe>& pipe);
+  void close_by_agent(const std::shared_ptr<Pipe>& pipe, controller::ConnectionEnd end);
   /// Whether packets pass on this connection now.
   [[nodiscard]] bool passes(const Pipe& pipe) const;
   [[nodiscard]] std::size_t connections() const { return pipes_.size(); }

@@ -191,14 +191,6 @@ void Scenario::switch_link() {
   LinkOptions& link = world_.network().link(lan);
   link.up = !link.up;
   note("network " + std::to_string(lan) + (link.up ? " is connected again" : " is cut off"));
-  if (!link.up) {
-    // A connector that is away for long is taken for gone, and its flows with it.
-    for (auto& [port, flow] : flows_) {
-      if (!flow.instance) continue;
-      const HostId host = world_.instances[*flow.instance].node->host();
-      flow.may_end = flow.may_end || world_.network().lan_of(host) == lan;
-    }
-  }
 }
 
 void Scenario::worsen_link() {
@@ -231,9 +223,11 @@ void Scenario::sleep_or_wake() {
 
 void Scenario::cut_control() {
   const bool is_client = chooser_.one_in(2);
+  const std::size_t number = chooser_.below(is_client ? world_.clients.size() : world_.instances.size());
   const auto control =
-      is_client ? pick(chooser_, world_.clients).node->control() : pick(chooser_, world_.instances).node->control();
+      is_client ? world_.clients[number].node->control() : world_.instances[number].node->control();
   note(std::string("the control channel of a ") + (is_client ? "client" : "connector") + " is reset");
+  if (!is_client) instance_agents_[number].channel_is_cut = true;
   if (control) control->cut();
 }
 

@@ -70,7 +70,9 @@ class Scenario {
   };
   struct Agent {
     std::optional<Instant> last_healthy;
-    std::uint64_t process = 0;  ///< at that time
+    std::uint64_t process = 0;    ///< at that time
+    Instant came;                 ///< when this process was healthy for the first time
+    bool channel_is_cut = false;  ///< by a reset that says nothing of its process; until it is back
   };
 
   // scenario.cpp
@@ -103,7 +105,7 @@ class Scenario {
   [[nodiscard]] std::string describe(std::size_t client) const;
   void release_doubtful_flows();
   void release_flows_cut_off();
-  [[nodiscard]] bool is_gone_for(const Flow& flow) const;
+  [[nodiscard]] bool may_be_taken_for_ended(const Flow& flow) const;
   void wait_for_agents();
   void check_bounds() const;
 

@@ -96,6 +96,17 @@ TEST_F(Survival, OfAMinuteWithoutAnyConnectivity) {
   exchange(1'000, 60s);
 }
 
+TEST_F(Survival, OfAHomeNetworkThatIsAwayWhileTheClientIsNot) {
+  for (const Duration away : {Duration(20s), Duration(60s), Duration(20min)}) {
+    begin_transfer();
+    const LanId home = world_->network().lan_of(connector().host());
+    world_->network().link(home).up = false;
+    world_->run_for(away);
+    world_->network().link(home).up = true;
+    exchange(1'000, 60s);
+  }
+}
+
 TEST_F(Survival, OfAConnectorThatChangesItsAddress) {
   for (const LanId lan : world_->connector_lans) {
     begin_transfer();

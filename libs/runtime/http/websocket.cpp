@@ -90,6 +90,12 @@ void beast_close_socket(BeastStream& stream) {
   stream.bytes().abort();
 }
 
+/// What a reader or writer sees when the other side's process is gone.
+bool is_cut(const error_code& error) {
+  return error == asio::error::eof || error == asio::error::connection_reset || error == asio::error::broken_pipe ||
+         error == asio::ssl::error::stream_truncated;
+}
+
 class WebSocketImpl final : public WebSocket, public std::enable_shared_from_this<WebSocketImpl> {
  public:
   WebSocketImpl(IoLoop& loop, std::shared_ptr<ByteStream> stream, const WebSocketLimits& limits, Events events)
@@ -146,6 +152,7 @@ class WebSocketImpl final : public WebSocket, public std::enable_shared_from_thi
     deliver();
   }
   [[nodiscard]] const std::string& remote() const override { return remote_; }
+  [[nodiscard]] bool was_cut() const override { return was_cut_; }
 
  private:
   enum class State : std::uint8_t { Opening, Open, Closed };
@@ -163,7 +170,7 @@ class WebSocketImpl final : public WebSocket, public std::enable_shared_from_thi
     if (state_ != State::Open) return;
     socket_.async_read(incoming_, [self = shared_from_this()](const error_code& error, std::size_t) {
       if (self->state_ == State::Closed) return;
-      if (error) return self->end(error == ws::error::closed ? "the peer said goodbye" : error.message());
+      if (error) return self->fail(error);
       self->arrived_ = true;
       self->deliver();
     });
@@ -196,7 +203,7 @@ class WebSocketImpl final : public WebSocket, public std::enable_shared_from_thi
                           if (self->state_ == State::Closed) return;
                           self->queued_bytes_ -= self->queue_.front().size();
                           self->queue_.pop_front();
-                          if (error) return self->end(error.message());
+                          if (error) return self->fail(error);
                           self->write_next();
                         });
   }
@@ -205,6 +212,11 @@ class WebSocketImpl final : public WebSocket, public std::enable_shared_from_thi
     writing_ = true;  // nothing may be written behind a close frame
     socket_.async_close(ws::close_code::normal,
                         [self = shared_from_this()](const error_code&) { self->end("closed by this side"); });
+  }
+
+  void fail(const error_code& error) {
+    was_cut_ = state_ == State::Open && is_cut(error);
+    end(error == ws::error::closed ? "the peer said goodbye" : error.message());
   }
 
   void end(const std::string& reason) {
@@ -230,6 +242,7 @@ class WebSocketImpl final : public WebSocket, public std::enable_shared_from_thi
   bool writing_ = false;
   bool closing_ = false;
   bool paused_ = false;
+  bool was_cut_ = false;
   bool forgotten_ = false;  // events_ stay: one of them may be running
   bool arrived_ = false;    // incoming_ holds a whole message
 };

@@ -55,6 +55,8 @@ class WebSocket {
   virtual void pause() = 0;
   virtual void resume() = 0;
   [[nodiscard]] virtual const std::string& remote() const = 0;
+  /// After `closed`: the stream ended or was reset by the other side without a goodbye, as when its process is killed.
+  [[nodiscard]] virtual bool was_cut() const = 0;
 };
 
 }  // namespace postern::runtime

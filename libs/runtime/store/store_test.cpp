@@ -427,7 +427,7 @@ TEST_F(StoreTest, AControllerGoesOnFromWhatWasStored) {
   const auto signing = identity::PrivateKey::generate(random);
   const auto begin = [&](Store& store) {
     auto fresh = std::make_unique<Controller>(ControllerConfig{}, ControllerKeys{signing, Bytes(32, 1)}, random);
-    fresh->load(store.load(kHome).value());
+    fresh->load({}, at(100), store.load(kHome).value());
     return fresh;
   };
   const CommandContext context{"admin:local", "test", at(100)};

@@ -105,8 +105,11 @@ void ControllerHost::handle_message(controller::ConnectionNumber number, ByteVie
 
 void ControllerHost::handle_closed(controller::ConnectionNumber number, const std::string& reason) {
   log_.debug("A control channel ended", {{"connection", number.value}, {"reason", reason}});
+  const auto found = connections_.find(number);
+  const bool was_cut = found != connections_.end() && found->second->was_cut();
   connections_.erase(number);
-  controller_.handle_disconnect(monotonic_now(), number);
+  controller_.handle_disconnect(monotonic_now(), wall_now(), number,
+                                was_cut ? controller::ConnectionEnd::Cut : controller::ConnectionEnd::Lost);
   drain();
 }
 

@@ -129,7 +129,7 @@ class Server {
         goodbye_(loop_) {}
 
   std::expected<void, ServerError> start() {
-    controller_.load(records_for(state_, own_ca_));
+    controller_.load(monotonic_now(), wall_now(), records_for(state_, own_ca_));
     factors_.load(state_.records, log_);
     add_routes();
     if (auto started = http_.start(); !started) return std::unexpected(to_server_error(started.error()));

@@ -52,7 +52,7 @@ class WebFixture : public ::testing::Test {
   explicit WebFixture(std::size_t connections_max = ControllerHost::kConnectionsMax,
                       std::string url = "https://127.0.0.1")
       : state_(make_state()), server_(ca_), connections_max_(connections_max), url_(std::move(url)) {
-    controller_.load(state_.records);
+    controller_.load(runtime::monotonic_now(), runtime::wall_now(), state_.records);
     factors_.load(state_.records, log_);
     add_page_routes(server_.http(), web_);
     add_device_routes(server_.http(), web_);
