@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lab import services
-from lab.debs import FetchError
+from lab import scratch, services
 from lab.paths import REPO
-from lab.testbed import Lab, LabError, say, scratch_run_dir
+from lab.testbed import Lab
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,25 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def in_lab(measure: Callable[[Lab], int], keep_logs: bool = False) -> int:
-    """What `measure` returns; 1 when the lab fails meanwhile, 2 when it does not come up."""
-    run_dir = scratch_run_dir("bench")
-    try:
-        lab = Lab.start(run_dir)
-    except (LabError, FetchError) as error:
-        say(f"bench: {error}")
-        return 2
-    try:
+    """What `measure` returns, or what went wrong with the lab."""
+
+    def use(lab: Lab) -> int:
         services.start_dns(lab)
         return measure(lab)
-    except LabError as error:
-        say(f"bench: {error}")
-        return 1
-    finally:
-        lab.down()
-        if keep_logs:
-            say(f"logs: {run_dir}/log")
-        else:
-            shutil.rmtree(run_dir, ignore_errors=True)
+
+    return scratch.in_lab("bench", use, keep_logs)
 
 
 @functools.cache

@@ -166,9 +166,48 @@ TEST_F(ClientTest, PassesResetsOnInBothDirections) {
   EXPECT_TRUE(world.run_until([&] { return app.kernel.is_reset(); }, 1s));
 
   App& second = open();
-  const auto reset = tcp::test::make_packet(second.tuple, {tcp::test::kRst, 78, 0, 0, {}, {}, {}, false, false, 0});
-  world.client->handle_tun_packet(world.now, reset.vnet, tcp::test::in_block(world.pool, reset.bytes));
+  reset_by_application(second);
   EXPECT_TRUE(world.run_until([&] { return connector().flows.rbegin()->second.was_reset; }, 1s));
+}
+
+TEST_F(ClientTest, AResetOfTheTargetComesBehindItsLastByte) {
+  bring_up();
+  connector().finishes = false;
+  App& app = open();
+  app.kernel.read_until(50'000);
+  auto& [key, flow] = *connector().flows.rbegin();
+  flow.to_send = 1'300'000;  // more than the kernel's buffer holds
+  ASSERT_TRUE(world.run_until([&] { return connector().last_flow()->sent == 1'300'000; }, 5s));
+  reset_by_target(key);
+  world.run_for(1s);
+  EXPECT_FALSE(app.kernel.is_reset());
+  app.kernel.read_until(UINT64_MAX);
+  EXPECT_TRUE(world.run_until([&] { return app.kernel.is_reset(); }, 2s));
+  EXPECT_EQ(app.kernel.read(), 1'300'000U);
+}
+
+TEST_F(ClientTest, AResetOfTheTargetDoesNotWaitForAnApplicationThatReadsNothing) {
+  bring_up();
+  connector().finishes = false;
+  App& app = open();
+  app.kernel.read_until(0);
+  auto& [key, flow] = *connector().flows.rbegin();
+  flow.to_send = 3'000'000;
+  world.run_for(1s);
+  reset_by_target(key);
+  EXPECT_TRUE(world.run_until([&] { return app.kernel.is_reset(); }, 7s));
+}
+
+TEST_F(ClientTest, AResetOfTheApplicationComesBehindItsLastByte) {
+  bring_up();
+  world.delay = 50ms;
+  connector().finishes = false;
+  App& app = world.connect(world.resolve("nginx.home.lan"), 80, 1U << 30);
+  app.kernel.produce(300'000);
+  ASSERT_TRUE(world.run_until([&] { return app.kernel.acknowledged() >= 300'000; }, 5s));
+  reset_by_application(app);
+  EXPECT_TRUE(world.run_until([&] { return connector().flows.rbegin()->second.was_reset; }, 5s));
+  EXPECT_EQ(connector().last_flow()->received, 300'000U);
 }
 
 TEST_F(ClientTest, KeepsTheOtherDirectionOpenAfterAHalfClose) {

@@ -504,6 +504,14 @@ class ClientTest : public testing::Test {
     const auto found = all.find(name);
     return found == all.end() ? 0 : found->second;
   }
+  void reset_by_application(App& app) {
+    const auto reset = tcp::test::make_packet(app.tuple, app.kernel.abort());
+    world.client->handle_tun_packet(world.now, reset.vnet, tcp::test::in_block(world.pool, reset.bytes));
+  }
+  void reset_by_target(const std::pair<std::uint64_t, std::int64_t>& flow) {
+    connector().endpoint.reset_when_delivered(world.now, session::SessionId(flow.first), session::StreamId(flow.second),
+                                              0x10);
+  }
   /// Long enough after everything came up that what is missing is missing.
   void settle() { world.run_for(Client::kSettleTime + 1s); }
   /// No instance is listed any more; those that were may come back, or have ended.

@@ -104,7 +104,7 @@ class DirectoryOfTwo : public ::testing::Test {
   }
   DirectoryOfTwo() {
     wire::ClientUpdate update = full();
-    for (const std::uint64_t id : {1, 2}) *update.add_instances() = instance_of_7(id);
+    for (const std::uint64_t id : {1U, 2U}) *update.add_instances() = instance_of_7(id);
     EXPECT_TRUE(directory_.apply(update));
   }
   static wire::ClientUpdate full() {
@@ -137,7 +137,7 @@ TEST_F(DirectoryOfTwo, AnAbsentInstanceIsNotListedAndNotRemoved) {
 TEST_F(DirectoryOfTwo, AnAbsentInstanceComesBack) {
   make_absent(1);
   wire::ClientUpdate update = full();
-  for (const std::uint64_t id : {1, 2}) *update.add_instances() = instance_of_7(id);
+  for (const std::uint64_t id : {1U, 2U}) *update.add_instances() = instance_of_7(id);
   const auto changes = directory_.apply(update);
   EXPECT_EQ(std::set{model::InstanceId(1)}, changes->changed_instances);
   EXPECT_NE(nullptr, directory_.find_instance(model::InstanceId(1)));
@@ -146,7 +146,7 @@ TEST_F(DirectoryOfTwo, AnAbsentInstanceComesBack) {
 TEST_F(DirectoryOfTwo, AFullUpdateKeepsTheAbsentThatItNamesAndRemovesTheOthers) {
   make_absent(1);
   wire::ClientUpdate update = full();
-  for (const std::uint64_t id : {1, 2, 3}) update.add_absent_instances(id);
+  for (const std::uint64_t id : {1U, 2U, 3U}) update.add_absent_instances(id);
   auto changes = directory_.apply(update);
   EXPECT_TRUE(changes->removed_instances.empty());
   EXPECT_EQ((Networks{{model::InstanceId(2), model::RemoteNetworkId(7)}}), changes->absent_instances)

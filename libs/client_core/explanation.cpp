@@ -289,8 +289,9 @@ class Client::Explainer {
       case Peers::Fitness::Suspect:
         return "it does not answer at the moment";
       case Peers::Fitness::Draining:
-        return peer == nullptr || peer->listing == Listing::Listed ? "an admin drains it: new connections go there only if no other can"
-                                               : "the controller does not list it at the moment";
+        return peer == nullptr || peer->listing == Listing::Listed
+                   ? "an admin drains it: new connections go there only if no other can"
+                   : "the controller does not list it at the moment";
       case Peers::Fitness::Good:
         break;
     }

@@ -115,14 +115,20 @@ void Flows::handle_event(Instant now, WallTime wall, const tcp::Event& event) {
   } else if (const auto* acknowledged = std::get_if<tcp::Acknowledged>(&event)) {
     if (flow->stage != Stage::Open) return;
     flow->meter.handle_taken(now, acknowledged->bytes);
+    flow->undelivered -= std::min(flow->undelivered, acknowledged->bytes);
     parts_.sessions.consume(flow->session, flow->stream, acknowledged->bytes);
     pump_to_application(now, *flow);
+    settle_reset(now, *flow);
   } else if (std::holds_alternative<tcp::PeerFinished>(event)) {
     flow->app_finished = true;
     if (flow->stage == Stage::Open) (void)parts_.sessions.finish(flow->session, flow->stream);
     parts_.peers.note_written(now, flow->instance);
   } else if (std::holds_alternative<tcp::Aborted>(event)) {
-    if (flow->stage != Stage::Waiting) parts_.sessions.reset(flow->session, flow->stream, kResetByApplication);
+    if (flow->stage == Stage::Open) {
+      parts_.sessions.reset_when_delivered(now, flow->session, flow->stream, kResetByApplication);
+    } else if (flow->stage == Stage::Opening) {
+      parts_.sessions.reset(flow->session, flow->stream, kResetByApplication);
+    }
     forget(now, *flow, "reset");
   } else if (std::holds_alternative<tcp::FlowClosed>(event)) {
     forget(now, *flow, "closed");
@@ -168,14 +174,34 @@ void Flows::handle_event(Instant now, const session::Event& event) {
   } else if (std::holds_alternative<session::StreamWritable>(event)) {
     handle_writable(now, *flow);
   } else if (const auto* reset = std::get_if<session::StreamReset>(&event)) {
-    if (flow->stage == Stage::Opening && reset->code == kResetByApplication) accept_before_reset(now, *flow);
-    abort(now, *flow, reset->code);
+    handle_reset(now, *flow, reset->code);
   } else if (const auto* stopped = std::get_if<session::StreamStopped>(&event)) {
-    abort(now, *flow, stopped->code);
+    handle_reset(now, *flow, stopped->code);
   } else if (std::holds_alternative<session::StreamClosed>(event)) {
+    if (flow->target_reset) return;  // settle_reset() ends it
     if (flow->stage != Stage::Open) return abort(now, *flow, kResetByApplication);
     finish_application(now, *flow);
   }
+}
+
+/// A target's RST comes behind its last byte; with any other code the flow ends at once.
+void Flows::handle_reset(Instant now, Flow& flow, std::uint64_t code) {
+  if (flow.target_reset) return;
+  if (code != kResetByApplication) return abort(now, flow, code);
+  const tcp::FlowId id = flow.id;
+  if (flow.stage == Stage::Opening) handle_readable(now, flow);
+  if (find(id) == nullptr) return;
+  if (flow.stage == Stage::Opening) accept_before_reset(now, flow);
+  flow.target_reset = true;
+  resets_.emplace_back(now + config_.reset_patience, id);
+  pump_to_application(now, flow);
+  settle_reset(now, flow);
+}
+
+void Flows::settle_reset(Instant now, Flow& flow) {
+  if (!flow.target_reset || flow.undelivered > 0) return;
+  if (parts_.sessions.pressure(flow.session, flow.stream).unread > 0) return;
+  abort(now, flow, kResetByApplication);
 }
 
 /// The reset has overtaken the reply, which a refusal never is: the target had accepted the connection.
@@ -196,7 +222,7 @@ void Flows::handle_readable(Instant now, Flow& flow) {
     if (!read_reply(now, flow, slice) || find(id) == nullptr) return;
     parts_.sessions.consume(flow.session, flow.stream, before - slice.size());
     note_received(now, flow, slice.size());
-    if (!slice.empty()) flow.side->send(now, flow.id, std::move(slice));
+    if (!slice.empty()) send_to_application(now, flow, std::move(slice));
   }
   pump_to_application(now, flow);
 }
@@ -234,9 +260,14 @@ void Flows::pump_to_application(Instant now, Flow& flow) {
     Slice slice = parts_.sessions.read(flow.session, flow.stream);
     if (slice.empty()) break;
     note_received(now, flow, slice.size());
-    flow.side->send(now, flow.id, std::move(slice));
+    send_to_application(now, flow, std::move(slice));
   }
   if (parts_.sessions.at_end(flow.session, flow.stream)) finish_application(now, flow);
+}
+
+void Flows::send_to_application(Instant now, Flow& flow, Slice bytes) {
+  flow.undelivered += bytes.size();
+  flow.side->send(now, flow.id, std::move(bytes));
 }
 
 void Flows::note_received(Instant now, Flow& flow, std::size_t bytes) {
@@ -285,6 +316,11 @@ void Flows::handle_timeout(Instant now) {
     opening_.pop_front();
     if (flow != nullptr && flow->stage != Stage::Open) refuse(now, *flow, FlowRefusal::TimedOut);
   }
+  while (!resets_.empty() && now >= resets_.front().first) {
+    Flow* flow = find(resets_.front().second);
+    resets_.pop_front();
+    if (flow != nullptr) abort(now, *flow, kResetByApplication);
+  }
   if (const auto look = placement_.next_look(); look && now >= *look) retry_held(now);
 }
 
@@ -293,6 +329,7 @@ std::optional<Instant> Flows::next_timeout() const {
   const auto consider = [&](Instant at) { next = next ? std::min(*next, at) : at; };
   if (!new_.empty()) consider(new_.front().first + config_.peer_deadline);
   if (!opening_.empty()) consider(opening_.front().first + config_.open_deadline);
+  if (!resets_.empty()) consider(resets_.front().first);
   return next;
 }
 

@@ -5,7 +5,7 @@
 //
 // Backpressure both ways, never a drop: window towards the application is granted while the stream takes more; stream
 // credit is given back when the application's kernel has acknowledged the bytes. FIN and RST are passed on in both
-// directions.
+// directions, behind the bytes that came before them.
 #pragma once
 
 #include <array>
@@ -23,6 +23,8 @@
 namespace postern::client {
 
 struct FlowsConfig {
+  /// A target's RST waits so long behind bytes that the application does not take.
+  Duration reset_patience = std::chrono::seconds(3);
   /// A flow that has neither been opened nor refused by then is refused. The connector itself gives up after 10 s.
   Duration open_deadline = std::chrono::seconds(12);
   /// Waiting for a peer that does not answer, with no other to go to.
@@ -91,7 +93,9 @@ class Flows {
     ApplicationSide* side = nullptr;
     bool app_finished = false;
     bool target_finished = false;
-    std::size_t withheld = 0;  ///< received from the application, window not granted yet
+    bool target_reset = false;    ///< its RST is passed on behind the bytes that came before it
+    std::size_t withheld = 0;     ///< received from the application, window not granted yet
+    std::size_t undelivered = 0;  ///< sent to the application, and not acknowledged by its kernel
     FlowMeter meter;
   };
 
@@ -113,6 +117,9 @@ class Flows {
   void accept_before_reset(Instant now, Flow& flow);
   [[nodiscard]] bool read_reply(Instant now, Flow& flow, Slice& slice);
   void pump_to_application(Instant now, Flow& flow);
+  void send_to_application(Instant now, Flow& flow, Slice bytes);
+  void handle_reset(Instant now, Flow& flow, std::uint64_t code);
+  void settle_reset(Instant now, Flow& flow);
   void finish_application(Instant now, Flow& flow);
 
   template <typename Predicate>
@@ -126,6 +133,7 @@ class Flows {
   /// Not yet open flows in the order of their arrival; ids of flows that went on are skipped when they come up.
   std::deque<std::pair<Instant, tcp::FlowId>> new_;
   std::deque<std::pair<Instant, tcp::FlowId>> opening_;  ///< those past peer_deadline
+  std::deque<std::pair<Instant, tcp::FlowId>> resets_;   ///< flows with target_reset, the oldest first
   std::size_t opened_ = 0;
   EndedFlows ended_;
   std::array<std::uint64_t, static_cast<std::size_t>(FlowRefusal::kCount)> refusals_{};

@@ -64,8 +64,8 @@ void Connector::handle_event(Instant now, const session::Event& event) {
                    if (sessions_.handle_control(now, e.session)) reauthorise(now, e.session);
                  },
                  [&](const session::StreamWritable& e) { flows_.handle_writable(now, e.session, e.stream); },
-                 [&](const session::StreamReset& e) { flows_.handle_peer_reset(now, e.session, e.stream); },
-                 [&](const session::StreamStopped& e) { flows_.handle_peer_reset(now, e.session, e.stream); },
+                 [&](const session::StreamReset& e) { flows_.handle_peer_reset(now, e.session, e.stream, e.code); },
+                 [&](const session::StreamStopped& e) { flows_.handle_peer_reset(now, e.session, e.stream, e.code); },
                  [&](const session::StreamClosed& e) { flows_.handle_stream_closed(now, e.session, e.stream); },
                  [&](const session::DatagramsReadable& e) { flows_.handle_datagrams(now, e.session); },
                  [](const auto&) {},

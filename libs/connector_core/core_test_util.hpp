@@ -23,6 +23,7 @@ class ScriptedSessions : public SessionPort {
     std::vector<std::string> datagrams;  ///< what the connector sent
     bool finished = false;
     std::optional<std::uint64_t> reset;
+    bool reset_waits = false;  ///< until what was written is delivered
     std::size_t consumed = 0;
     std::size_t read = 0;
     std::size_t writable = 512U << 10;
@@ -58,6 +59,11 @@ class ScriptedSessions : public SessionPort {
     Stream& to = streams[{session, stream}];
     if (to.finished || to.reset) return false;
     return to.finished = true;
+  }
+  void reset_when_delivered(Instant, session::SessionId session, session::StreamId stream,
+                            std::uint64_t code) override {
+    streams[{session, stream}].reset_waits = true;
+    reset(session, stream, code);
   }
   void reset(session::SessionId session, session::StreamId stream, std::uint64_t code) override {
     streams[{session, stream}].reset = code;

@@ -32,6 +32,10 @@ class EndpointPort final : public SessionPort {
   bool finish(session::SessionId session, session::StreamId stream) override {
     return endpoint_ != nullptr && endpoint_->finish(session, stream).has_value();
   }
+  void reset_when_delivered(Instant now, session::SessionId session, session::StreamId stream,
+                            std::uint64_t code) override {
+    if (endpoint_ != nullptr) endpoint_->reset_when_delivered(now, session, stream, code);
+  }
   void reset(session::SessionId session, session::StreamId stream, std::uint64_t code) override {
     if (endpoint_ != nullptr) endpoint_->reset(session, stream, code);
   }

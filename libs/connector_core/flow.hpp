@@ -58,6 +58,7 @@ struct Flow {
   bool write_requested = false;  ///< a WriteTarget waits to be polled
   bool read_blocked = false;     ///< the owner was told that the stream takes nothing
   bool peer_finished = false;    ///< the client's FIN was read
+  bool peer_reset = false;       ///< the client's RST: it is passed on behind the bytes that came before it
   bool finish_requested = false;
   bool target_ended = false;  ///< the target's FIN was passed on
   bool is_question = false;   ///< counted as one

@@ -27,6 +27,7 @@ void Flows::discard(Flow& flow) {
 }
 
 void Flows::settle(Instant now, Flow& flow) {
+  if (flow.peer_reset) return flow.to_target.empty() ? abort(now, flow, FlowEnding::ResetByPeer) : void();
   if (flow.peer_finished && flow.to_target.empty() && !flow.finish_requested) {
     flow.finish_requested = true;
     requests_.push_back(FinishTarget{flow.id});
@@ -55,7 +56,7 @@ void Flows::handle_written(Instant now, FlowId id, std::size_t size) {
 
 std::size_t Flows::read_budget(Instant now, FlowId id) {
   Flow* flow = find(id);
-  if (flow == nullptr || flow->stage != FlowStage::Open || flow->target_ended) return 0;
+  if (flow == nullptr || flow->stage != FlowStage::Open || flow->target_ended || flow->peer_reset) return 0;
   const std::size_t budget = port_.writable(flow->session, flow->stream);
   flow->read_blocked = budget == 0;
   if (budget == 0) {
@@ -75,7 +76,7 @@ void Flows::handle_writable(Instant now, session::SessionId session, session::St
 
 void Flows::handle_target_bytes(Instant now, FlowId id, Slice bytes) {
   Flow* flow = find(id);
-  if (flow == nullptr || flow->stage != FlowStage::Open) return;
+  if (flow == nullptr || flow->stage != FlowStage::Open || flow->peer_reset) return;
   flow->bytes_from_target += bytes.size();
   if (!flow->first_byte) flow->first_byte = now;
   counters_.bytes_from_targets += bytes.size();

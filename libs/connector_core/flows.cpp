@@ -205,7 +205,13 @@ void Flows::abort(Instant now, Flow& flow, FlowEnding ending) {
                                                          : ResetCode::Reset;
   if (ending != FlowEnding::SessionEnded) {
     drop_pending(flow);
-    port_.reset(flow.session, flow.stream, static_cast<std::uint64_t>(code));
+    const auto number = static_cast<std::uint64_t>(code);
+    // What the target had sent before its RST is the client's.
+    if (ending == FlowEnding::ResetByTarget) {
+      port_.reset_when_delivered(now, flow.session, flow.stream, number);
+    } else {
+      port_.reset(flow.session, flow.stream, number);
+    }
   }
   if (flow.stage == FlowStage::Open) report(now, flow, FlowReport::Kind::Closed, ending);
   const bool has_work =
@@ -230,15 +236,24 @@ void Flows::forget(Flow& flow) {
   flows_.erase(SlabHandle{flow.id.value});
 }
 
-void Flows::handle_peer_reset(Instant now, SessionId session, StreamId stream) {
-  if (Flow* flow = find(session, stream)) abort(now, *flow, FlowEnding::ResetByPeer);
+void Flows::handle_peer_reset(Instant now, SessionId session, StreamId stream, std::uint64_t code) {
+  Flow* flow = find(session, stream);
+  if (flow == nullptr || flow->peer_reset) return;
+  const bool is_orderly = code == static_cast<std::uint64_t>(ResetCode::Reset);
+  if (!is_orderly || flow->stage != FlowStage::Open || flow->datagrams) {
+    return abort(now, *flow, FlowEnding::ResetByPeer);
+  }
+  flow->peer_reset = true;
+  arm(now, *flow, limits_.reset_patience);
+  pull(now, *flow);
 }
 
 void Flows::handle_stream_closed(Instant now, SessionId session, StreamId stream) {
   Flow* flow = find(session, stream);
   if (flow == nullptr) return;
   if (flow->stage == FlowStage::Refused || flow->stage == FlowStage::Answered) return forget(*flow);
-  if (flow->stage == FlowStage::Open && flow->peer_finished && flow->target_ended) return;  // settle() ends it
+  const bool is_settling = flow->peer_reset || (flow->peer_finished && flow->target_ended);
+  if (flow->stage == FlowStage::Open && is_settling) return;  // settle() ends it
   abort(now, *flow, FlowEnding::ResetByPeer);
 }
 
@@ -318,7 +333,8 @@ void Flows::expire(Instant now, Flow& flow) {
     case FlowStage::Answered:
       return abort(now, flow, FlowEnding::ResetByPeer);
     case FlowStage::Open:
-      return flow.datagrams ? expire_idle(now, flow) : void();
+      if (flow.datagrams) return expire_idle(now, flow);
+      return flow.peer_reset ? abort(now, flow, FlowEnding::ResetByPeer) : void();
   }
 }
 

@@ -23,6 +23,7 @@ struct FlowLimits {
   Duration resolve_timeout = std::chrono::seconds(10);
   Duration connect_timeout = std::chrono::seconds(10);
   Duration refused_timeout = std::chrono::seconds(10);
+  Duration reset_patience = std::chrono::seconds(3);  ///< a client's RST waits so long behind bytes for a slow target
   /// Of one session, whose targets have not answered yet; at it new ones are refused with RESOURCES. The kernel looks
   /// ever longer for a local port when thousands wait for the same target, and everybody waits with it.
   std::size_t opening_per_session_max = 1024;
@@ -74,7 +75,7 @@ class Flows {
   void handle_writable(Instant now, session::SessionId session, session::StreamId stream);
   void handle_datagrams(Instant now, session::SessionId session);
   /// RESET_STREAM or STOP_SENDING by the peer.
-  void handle_peer_reset(Instant now, session::SessionId session, session::StreamId stream);
+  void handle_peer_reset(Instant now, session::SessionId session, session::StreamId stream, std::uint64_t code);
   /// Both directions have ended. An open flow may still have bytes for a slow target.
   void handle_stream_closed(Instant now, session::SessionId session, session::StreamId stream);
   void handle_session_gone(Instant now, session::SessionId session);

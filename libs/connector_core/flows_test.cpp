@@ -10,6 +10,8 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 using testing::Bench;
 
+constexpr auto kReset = static_cast<std::uint64_t>(ResetCode::Reset);
+
 std::string gathered(Bench& bench, FlowId flow) {
   std::array<ByteView, 16> pieces;
   std::string text;
@@ -279,9 +281,64 @@ TEST(Flows, ThatNoTargetAnswersAreBoundedForEachSessionAndAnAnswerMakesRoom) {
   (void)bench.connect(other);
   bench.core.flows().handle_connect_failed(bench.now, waiting.front(), wire::REFUSAL_TIMED_OUT, "");
   (void)bench.connect(session);
-  bench.core.flows().handle_peer_reset(bench.now, session, silent);
+  bench.core.flows().handle_peer_reset(bench.now, session, silent, kReset);
   EXPECT_TRUE(bench.take<AbortTarget>());
   (void)bench.connect(session);
+}
+
+TEST(Flows, AResetOfTheTargetStaysBehindWhatItHadSent) {
+  Bench bench;
+  const auto session = bench.open_session();
+  session::StreamId stream;
+  const FlowId flow = bench.connect(session, &stream);
+  bench.core.flows().handle_target_bytes(bench.now, flow, bench.pool.copy(as_bytes("too large")));
+  bench.core.flows().handle_target_reset(bench.now, flow);
+  EXPECT_EQ("too large", bench.payload(session, stream));
+  EXPECT_EQ(kReset, bench.port.streams.at({session, stream}).reset);
+  EXPECT_TRUE(bench.port.streams.at({session, stream}).reset_waits);
+  EXPECT_EQ(0U, bench.core.flows().size());
+}
+
+TEST(Flows, AResetOfTheClientIsPassedOnWhenTheTargetHasTakenWhatCameBefore) {
+  Bench bench;
+  const auto session = bench.open_session();
+  session::StreamId stream;
+  const FlowId flow = bench.connect(session, &stream);
+  bench.send(session, stream, "last words");
+  ASSERT_TRUE(bench.take<WriteTarget>());
+  bench.core.flows().handle_peer_reset(bench.now, session, stream, kReset);
+  EXPECT_FALSE(bench.take<AbortTarget>());
+  EXPECT_EQ(0U, bench.core.flows().read_budget(bench.now, flow)) << "nobody is there for an answer";
+  EXPECT_EQ("last words", gathered(bench, flow));
+  bench.core.flows().handle_written(bench.now, flow, 10);
+  EXPECT_TRUE(bench.take<AbortTarget>());
+  EXPECT_EQ(0U, bench.core.flows().size());
+  EXPECT_EQ(0, bench.port.overconsumed);
+}
+
+TEST(Flows, AResetOfTheClientDoesNotWaitForATargetThatTakesNothing) {
+  Bench bench;
+  const auto session = bench.open_session();
+  session::StreamId stream;
+  (void)bench.connect(session, &stream);
+  bench.send(session, stream, "last words");
+  bench.core.flows().handle_peer_reset(bench.now, session, stream, kReset);
+  bench.advance(seconds(2));
+  EXPECT_EQ(1U, bench.core.flows().size());
+  bench.advance(seconds(2));
+  EXPECT_EQ(0U, bench.core.flows().size());
+  EXPECT_TRUE(bench.take<AbortTarget>());
+}
+
+TEST(Flows, ARevocationByTheClientDoesNotWait) {
+  Bench bench;
+  const auto session = bench.open_session();
+  session::StreamId stream;
+  (void)bench.connect(session, &stream);
+  bench.send(session, stream, "last words");
+  const auto revoked = static_cast<std::uint64_t>(ResetCode::Revoked);
+  bench.core.flows().handle_peer_reset(bench.now, session, stream, revoked);
+  EXPECT_EQ(0U, bench.core.flows().size());
 }
 
 TEST(Flows, RefusedOnesThatAreNotFinishedAreBoundedToo) {

@@ -20,6 +20,8 @@ class SessionPort {
   virtual bool write(session::SessionId session, session::StreamId stream, Slice bytes) = 0;
   virtual bool finish(session::SessionId session, session::StreamId stream) = 0;
   virtual void reset(session::SessionId session, session::StreamId stream, std::uint64_t code) = 0;
+  virtual void reset_when_delivered(Instant now, session::SessionId session, session::StreamId stream,
+                                    std::uint64_t code) = 0;
   [[nodiscard]] virtual Slice read(session::SessionId session, session::StreamId stream) = 0;
   [[nodiscard]] virtual bool at_end(session::SessionId session, session::StreamId stream) const = 0;
   /// Datagrams of `stride` bytes each; false when the session takes none.

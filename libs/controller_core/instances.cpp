@@ -19,11 +19,12 @@ void InstanceBoard::expect(model::RemoteNetworkId remote_network, model::Instanc
 }
 
 void InstanceBoard::miss(model::InstanceId id, const Absence& absence) {
-  const auto network = networks_.find(id);
-  if (network == networks_.end()) return;
+  const auto known = networks_.find(id);
+  if (known == networks_.end()) return;
+  const model::RemoteNetworkId remote_network = known->second;
   const Absence* before = find_absence(id);
-  if (before == nullptr) return expect(network->second, id, absence);
-  if (absence.until < before->until) expect(network->second, id, {absence.until, before->heard});
+  if (before == nullptr) return expect(remote_network, id, absence);
+  if (absence.until < before->until) expect(remote_network, id, {absence.until, before->heard});
 }
 
 std::optional<model::RemoteNetworkId> InstanceBoard::end(model::InstanceId id) {

@@ -53,6 +53,7 @@ std::vector<wire::ClientUpdate> split(wire::ClientUpdate whole, std::size_t targ
   for (const auto id : whole.removed_resources()) parts.room(0).add_removed_resources(id);
   for (const auto id : whole.removed_leases()) parts.room(0).add_removed_leases(id);
   for (const auto id : whole.removed_instances()) parts.room(0).add_removed_instances(id);
+  for (const auto id : whole.absent_instances()) parts.room(0).add_absent_instances(id);
   parts.move_messages(*whole.mutable_resources(), [](Update& update) { return update.add_resources(); });
   parts.move_messages(*whole.mutable_leases(), [](Update& update) { return update.add_leases(); });
   parts.move_messages(*whole.mutable_instances(), [](Update& update) { return update.add_instances(); });

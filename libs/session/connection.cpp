@@ -303,6 +303,7 @@ Instant Connection::next_timeout() const {
   if (may_probe_early()) at = std::min(at, clock_.deadline(last_sent_, round_trip()));
   if (const auto doubt = doubt_due()) at = std::min(at, *doubt);
   if (const auto pieces = datagrams_received_.next_timeout()) at = std::min(at, *pieces);
+  if (const auto ending = streams_.next_timeout()) at = std::min(at, *ending);
   if (held_by_pacer_) at = std::min(at, pacer_.paused_until());
   return at;
 }
@@ -311,6 +312,7 @@ void Connection::handle_timeout(Instant now) {
   if (state_ == ConnectionState::Ended) return;
   if (now - last_heard_ >= context_.config.idle_timeout) return end(CloseReason::IdleTimeout, 0, "nothing heard");
   datagrams_received_.handle_timeout(now);
+  streams_.handle_timeout(now);
   refresh_info(now);
   if (const auto doubt = doubt_due(); doubt && now >= *doubt) {
     doubt_direct_path(now);

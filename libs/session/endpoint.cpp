@@ -457,6 +457,13 @@ void Endpoint::reset(SessionId session, StreamId stream, std::uint64_t code) {
   connection->streams().reset(stream, code);
 }
 
+void Endpoint::reset_when_delivered(Instant now, SessionId session, StreamId stream, std::uint64_t code) {
+  Connection* connection = impl_->find_live(session);
+  if (connection == nullptr) return reset(session, stream, code);
+  impl_->enqueue(*connection);
+  connection->streams().reset_when_delivered(now, stream, code);
+}
+
 Slice Endpoint::read(SessionId session, StreamId stream) {
   Connection* connection = impl_->find(session);
   return connection == nullptr ? Slice() : connection->streams().read(stream);

@@ -176,8 +176,10 @@ class Endpoint {
   std::expected<void, StreamError> write(SessionId session, StreamId stream, Slice bytes);
   /// FIN after what is queued.
   std::expected<void, StreamError> finish(SessionId session, StreamId stream);
-  /// RESET_STREAM for our side and STOP_SENDING for the peer's.
+  /// RESET_STREAM for our side and STOP_SENDING for the peer's. What the peer has sent is dropped.
   void reset(SessionId session, StreamId stream, std::uint64_t code);
+  /// The same, but only when the peer has all that was written, or after 3 s. Nothing more is read or written.
+  void reset_when_delivered(Instant now, SessionId session, StreamId stream, std::uint64_t code);
 
   /// The next unread bytes as a counted slice of at most 64 KiB; empty when there are none now. Marks them read.
   [[nodiscard]] Slice read(SessionId session, StreamId stream);

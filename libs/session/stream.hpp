@@ -4,6 +4,7 @@
 #include <ngtcp2/ngtcp2.h>
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "base/block.hpp"
@@ -18,6 +19,8 @@ namespace postern::session {
 class SendQueue {
  public:
   [[nodiscard]] std::size_t unsent() const { return unsent_; }
+  /// Everything was acknowledged.
+  [[nodiscard]] bool is_empty() const { return slices_.empty(); }
   void push(Slice slice);
   /// Fills `vectors` with the first unsent bytes, stopping once `wanted` bytes are covered. `covers_all` of the result
   /// says that nothing unsent lies beyond.
@@ -79,12 +82,15 @@ struct Stream {
   bool write_ended = false;       ///< reset by us or stopped by the peer: nothing is sent any more
   bool flow_blocked = false;      ///< the peer's stream window is used up
   bool peer_finished = false;     ///< all bytes of the peer are here
-  bool read_ended = false;        ///< reset by either side: nothing is delivered any more
+  bool peer_reset = false;        ///< no more bytes of the peer will come; those that are here can be read
+  bool read_ended = false;        ///< reset by us: nothing is delivered any more
   bool transport_closed = false;  ///< QUIC has forgotten the stream
   bool closing = false;           ///< StreamClosed is queued
   bool readable_queued = false;
   bool writable_queued = false;
   mutable bool writer_waits = false;  ///< writable() said little: tell when that changes
+  /// Set: it is reset with this code once all that was written is acknowledged.
+  std::optional<std::uint64_t> ending_code{};
 
   // Owned by Scheduler.
   SendClass send_class = SendClass::Idle;
@@ -96,7 +102,10 @@ struct Stream {
   [[nodiscard]] bool has_to_send() const {
     return !write_ended && !transport_closed && (send.unsent() > 0 || (finish_queued && !finish_sent));
   }
-  [[nodiscard]] bool is_drained() const { return read_ended || (peer_finished && receive.unread() == 0); }
+  [[nodiscard]] bool takes_writes() const { return !finish_queued && !write_ended && !ending_code; }
+  [[nodiscard]] bool is_drained() const {
+    return read_ended || ((peer_finished || peer_reset) && receive.unread() == 0);
+  }
 };
 
 }  // namespace postern::session

@@ -11,6 +11,8 @@ namespace {
 constexpr std::uint64_t kUnsentMin = 128U << 10;
 /// The control stream carries leases and candidates, not data: it is never held back by the window of the session.
 constexpr std::size_t kControlUnsentMax = 1U << 20;
+/// So long a reset waits for the bytes before it.
+constexpr Duration kEndingPatience = std::chrono::seconds(3);
 
 }  // namespace
 
@@ -90,13 +92,12 @@ void StreamSet::announce_writable(Stream& stream) {
 
 void StreamSet::handle_acknowledged(Stream& stream, std::size_t bytes) {
   stream.send.acknowledge(bytes);
+  if (stream.ending_code && stream.send.is_empty()) delivered_.push_back(stream.id);
 }
 
 void StreamSet::handle_peer_reset(Stream& stream, std::uint64_t code) {
-  if (stream.read_ended) return;
-  stream.read_ended = true;
-  stream.receive.clear();
-  set_held(stream, 0);
+  if (stream.read_ended || stream.peer_reset) return;
+  stream.peer_reset = true;
   events_.push(StreamReset{session_, stream.id, code});
 }
 
@@ -148,6 +149,7 @@ void StreamSet::handle_stopped(Stream& stream, std::uint64_t code) {
 }
 
 void StreamSet::begin_write() {
+  reset_delivered();
   // A session that lets its whole budget lie unread gets no more than was promised to it already.
   const bool is_glutted = held_ >= limits_.session_budget;
   if (arrived_ > 0 && !is_glutted) ngtcp2_conn_extend_max_offset(quic_, std::exchange(arrived_, 0));
@@ -193,7 +195,7 @@ StreamPressure StreamSet::pressure(StreamId id) const {
 
 std::size_t StreamSet::writable(StreamId id) const {
   const Stream* stream = find(id);
-  if (stream == nullptr || stream->finish_queued || stream->write_ended) return 0;
+  if (stream == nullptr || !stream->takes_writes()) return 0;
   const std::size_t max = unsent_max(*stream);
   stream->writer_waits |= is_nearly_full(*stream);
   return max - std::min(max, stream->send.unsent());
@@ -202,7 +204,7 @@ std::size_t StreamSet::writable(StreamId id) const {
 std::expected<void, StreamError> StreamSet::write(StreamId id, Slice bytes) {
   Stream* stream = find(id);
   if (stream == nullptr) return std::unexpected(StreamError::UnknownStream);
-  if (stream->finish_queued || stream->write_ended) return std::unexpected(StreamError::Finished);
+  if (!stream->takes_writes()) return std::unexpected(StreamError::Finished);
   stream->send.push(std::move(bytes));
   stream->writer_waits |= is_nearly_full(*stream);
   scheduler_.activate(*stream);
@@ -212,23 +214,56 @@ std::expected<void, StreamError> StreamSet::write(StreamId id, Slice bytes) {
 std::expected<void, StreamError> StreamSet::finish(StreamId id) {
   Stream* stream = find(id);
   if (stream == nullptr) return std::unexpected(StreamError::UnknownStream);
-  if (stream->finish_queued || stream->write_ended) return std::unexpected(StreamError::Finished);
+  if (!stream->takes_writes()) return std::unexpected(StreamError::Finished);
   stream->finish_queued = true;
   scheduler_.activate(*stream);
   return {};
 }
 
+void StreamSet::discard_unread(Stream& stream) {
+  stream.read_ended = true;
+  stream.receive.clear();
+  set_held(stream, 0);
+}
+
 void StreamSet::reset(StreamId id, std::uint64_t code) {
   Stream* stream = find(id);
   if (stream == nullptr || stream->closing) return;
-  stream->read_ended = true;
-  stream->receive.clear();
-  set_held(*stream, 0);
+  discard_unread(*stream);
   stream->write_ended = true;
   scheduler_.remove(*stream);
   stream->send.drop_unsent();
   if (quic_ != nullptr && !stream->transport_closed) ngtcp2_conn_shutdown_stream(quic_, 0, id.value, code);
   maybe_close(*stream);
+}
+
+void StreamSet::reset_when_delivered(Instant now, StreamId id, std::uint64_t code) {
+  Stream* stream = find(id);
+  if (stream == nullptr || stream->ending_code) return;
+  if (stream->write_ended || stream->send.is_empty()) return reset(id, code);
+  discard_unread(*stream);
+  stream->ending_code = code;
+  endings_.emplace_back(now + kEndingPatience, id);
+}
+
+void StreamSet::reset_delivered() {
+  for (const StreamId id : std::exchange(delivered_, {})) {
+    if (const Stream* stream = find(id)) reset(id, *stream->ending_code);
+  }
+}
+
+void StreamSet::handle_timeout(Instant now) {
+  while (!endings_.empty() && endings_.front().first <= now) {
+    const StreamId id = endings_.front().second;
+    endings_.pop_front();
+    const Stream* stream = find(id);
+    if (stream != nullptr && !stream->write_ended) reset(id, *stream->ending_code);
+  }
+}
+
+std::optional<Instant> StreamSet::next_timeout() const {
+  if (endings_.empty()) return std::nullopt;
+  return endings_.front().first;
 }
 
 Slice StreamSet::read(StreamId id) {
@@ -248,7 +283,7 @@ void StreamSet::consume(StreamId id, std::size_t bytes) {
   Stream* stream = find(id);
   if (stream == nullptr) return;
   set_held(*stream, stream->held - std::min<std::uint64_t>(bytes, stream->held));
-  if (quic_ == nullptr || stream->peer_finished || stream->read_ended) return;
+  if (quic_ == nullptr || stream->peer_finished || stream->peer_reset || stream->read_ended) return;
   stream->window.handle_consumed(bytes);
   if (!stream->window.should_update()) return;
   const std::uint64_t left = std::min(session_budget_.left(), process_budget_.left());

@@ -8,9 +8,11 @@
 
 #include <ngtcp2/ngtcp2.h>
 
+#include <deque>
 #include <expected>
 #include <memory>
 #include <unordered_map>
+#include <vector>
 
 #include "session/endpoint.hpp"
 #include "session/event_queue.hpp"
@@ -45,6 +47,10 @@ class StreamSet {
   void handle_window_opened(Stream& stream);
   void handle_transport_close(Stream& stream, std::uint64_t code);
 
+  // --- time: streams that are to be reset and wait for acknowledgements
+  void handle_timeout(Instant now);
+  [[nodiscard]] std::optional<Instant> next_timeout() const;
+
   // --- writing packets
   [[nodiscard]] Stream* next_to_write() const { return scheduler_.front(); }
   void handle_written(Stream& stream, std::size_t bytes, bool finish_taken);
@@ -63,6 +69,7 @@ class StreamSet {
   std::expected<void, StreamError> write(StreamId id, Slice bytes);
   std::expected<void, StreamError> finish(StreamId id);
   void reset(StreamId id, std::uint64_t code);
+  void reset_when_delivered(Instant now, StreamId id, std::uint64_t code);
   [[nodiscard]] Slice read(StreamId id);
   [[nodiscard]] bool at_end(StreamId id) const;
   void consume(StreamId id, std::size_t bytes);
@@ -86,6 +93,8 @@ class StreamSet {
   void announce_writable(Stream& stream);
   void maybe_close(Stream& stream);
   void forget(StreamId id);
+  void discard_unread(Stream& stream);
+  void reset_delivered();
   [[nodiscard]] std::uint64_t charge_of(const Stream& stream) const;
   void set_held(Stream& stream, std::uint64_t held);
   [[nodiscard]] std::size_t unsent_max(const Stream& stream) const;
@@ -102,8 +111,11 @@ class StreamSet {
 
   std::unordered_map<StreamId, std::unique_ptr<Stream>> streams_;
   Scheduler scheduler_;
-  std::uint64_t arrived_ = 0;  ///< connection credit to give back
-  std::uint64_t lost_ = 0;     ///< lost packets of streams that have closed
+  /// Streams with an ending_code, the oldest first; some have ended meanwhile.
+  std::deque<std::pair<Instant, StreamId>> endings_;
+  std::vector<StreamId> delivered_;  ///< those whose last byte was just acknowledged
+  std::uint64_t arrived_ = 0;        ///< connection credit to give back
+  std::uint64_t lost_ = 0;           ///< lost packets of streams that have closed
   bool some_blocked_ = false;
   bool connection_blocked_ = false;
 

@@ -20,6 +20,13 @@ class Streams : public testing::Test {
   void write(std::string_view text) {
     ASSERT_TRUE(pair_.client.endpoint.write(pair_.session, stream_, pair_.client.slice(text)).has_value());
   }
+  static constexpr std::size_t kBlock = 30'000;
+  void write_blocks(int count) {
+    const Bytes block(kBlock, 3);
+    for (int i = 0; i < count; ++i) {
+      ASSERT_TRUE(pair_.client.endpoint.write(pair_.session, stream_, pair_.client.pool.copy(block)).has_value());
+    }
+  }
   void write_back(std::string_view text) {
     ASSERT_TRUE(pair_.connector.endpoint.write(pair_.peer_session, stream_, pair_.connector.slice(text)).has_value());
   }
@@ -78,7 +85,7 @@ TEST_F(Streams, ResetReachesThePeerAndEndsBothDirections) {
   pair_.client.endpoint.reset(pair_.session, stream_, 77);
   ASSERT_TRUE(pair_.run_until([&] { return pair_.connector.count<StreamReset>() == 1; }));
   EXPECT_EQ(pair_.connector.find<StreamReset>()->code, 77U);
-  EXPECT_TRUE(pair_.connector.endpoint.read(pair_.peer_session, stream_).empty());
+  EXPECT_EQ(as_text(pair_.connector.endpoint.read(pair_.peer_session, stream_).view()), "x");
   EXPECT_FALSE(pair_.connector.endpoint.at_end(pair_.peer_session, stream_));
   ASSERT_TRUE(pair_.run_until(
       [&] { return pair_.client.count<StreamClosed>() == 1 && pair_.connector.count<StreamClosed>() == 1; }));
@@ -86,12 +93,58 @@ TEST_F(Streams, ResetReachesThePeerAndEndsBothDirections) {
   EXPECT_EQ(pair_.client.count<StreamReset>(), 0U);
 }
 
+TEST_F(Streams, WhatCameBeforeAResetCanStillBeRead) {
+  write("said");
+  pair_.run_for(1s);
+  pair_.client.endpoint.reset(pair_.session, stream_, 77);
+  ASSERT_TRUE(pair_.run_until([&] { return pair_.connector.count<StreamReset>() == 1; }));
+  pair_.run_for(1s);
+  EXPECT_EQ(pair_.connector.count<StreamClosed>(), 0U) << "something is unread";
+  EXPECT_EQ(as_text(pair_.connector.endpoint.read(pair_.peer_session, stream_).view()), "said");
+  EXPECT_TRUE(pair_.run_until([&] { return pair_.connector.count<StreamClosed>() == 1; }));
+}
+
+TEST_F(Streams, AResetThatWaitsComesBehindTheLastByteOnALossyPath) {
+  pair_.up.options.loss_per_mille = 100;
+  write_blocks(7);
+  pair_.client.endpoint.reset_when_delivered(pair_.now, pair_.session, stream_, 77);
+  EXPECT_EQ(pair_.client.endpoint.write(pair_.session, stream_, pair_.client.slice("x")).error(),
+            StreamError::Finished);
+  test::Sink sink;
+  sink.attach(pair_.connector);
+  ASSERT_TRUE(pair_.run_until([&] { return pair_.connector.count<StreamReset>() == 1; }));
+  EXPECT_EQ(sink.received[stream_].size(), 7 * kBlock);
+  EXPECT_EQ(pair_.connector.find<StreamReset>()->code, 77U);
+  pair_.run_for(5s);
+  EXPECT_EQ(pair_.client.count<StreamClosed>(), 1U);
+  EXPECT_EQ(pair_.connector.count<StreamClosed>(), 1U);
+}
+
+TEST_F(Streams, AResetThatWaitsDoesNotWaitForAReaderThatTakesNothing) {
+  write_blocks(70);  // more than its window
+  const Instant asked = pair_.now;
+  pair_.client.endpoint.reset_when_delivered(pair_.now, pair_.session, stream_, 77);
+  pair_.run_for(2s);
+  EXPECT_EQ(pair_.connector.count<StreamReset>(), 0U);
+  ASSERT_TRUE(pair_.run_until([&] { return pair_.connector.count<StreamReset>() == 1; }));
+  EXPECT_LT(pair_.now - asked, 4s);
+}
+
+TEST_F(Streams, AResetThatWaitsForNothingLeavesAtOnce) {
+  write("x");
+  pair_.run_for(1s);
+  const Instant asked = pair_.now;
+  pair_.client.endpoint.reset_when_delivered(pair_.now, pair_.session, stream_, 77);
+  ASSERT_TRUE(pair_.run_until([&] { return pair_.connector.count<StreamReset>() == 1; }));
+  EXPECT_LT(pair_.now - asked, 100ms);
+}
+
 TEST_F(Streams, ResetAfterFinishStopsAPeerThatStillSends) {
   write("x");
   ASSERT_TRUE(pair_.client.endpoint.finish(pair_.session, stream_).has_value());
   pair_.run_for(1s);
   // The connector fills the client's window; nobody reads there.
-  const Bytes block(30'000, 3);
+  const Bytes block(kBlock, 3);
   for (int i = 0; i < 10; ++i) {
     ASSERT_TRUE(
         pair_.connector.endpoint.write(pair_.peer_session, stream_, pair_.connector.pool.copy(block)).has_value());

@@ -118,7 +118,7 @@ struct StreamWritable {
   SessionId session;
   StreamId stream;
 };
-/// The peer gave up sending (RESET_STREAM): no more bytes will come.
+/// The peer gave up sending (RESET_STREAM): no more bytes will come. Those that are here can be read; reset() answers.
 struct StreamReset {
   SessionId session;
   StreamId stream;

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import argparse
 import random
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from . import nat, services
-from .debs import FetchError
+from . import nat, scratch, services
 from .live import LiveShell
 from .postern import Postern
-from .testbed import Host, Lab, LabError, await_true, read_line, say, scratch_run_dir
+from .testbed import Host, Lab, LabError, await_true, read_line, say
 from .topology import CONNECTOR, SERVER
 
 BACK_SECONDS = 60.0
@@ -30,7 +28,7 @@ MOVED_BYTES = 2_000_000
 OTHER_CONNECTOR = "192.168.1.110"
 
 
-class Failed(Exception):
+class Failed(LabError):
     """A flow did not live through what happened."""
 
 
@@ -98,28 +96,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--away-minutes", type=float, default=60, help="how long the controller is away once (default: 60)")
     parser.add_argument("--seed", type=int, default=1, help="of the events (default: 1)")
     options = parser.parse_args(arguments)
-    run_dir = scratch_run_dir("soak")
-    try:
-        lab = Lab.start(run_dir)
-    except (LabError, FetchError) as error:
-        say(f"soak: {error}")
-        return 2
-    failed = True
-    try:
-        services.start_all(lab)
-        failed = not _soak(lab, options)
-    except (LabError, Failed) as error:
-        say(f"soak: FAILED: {error}")
-    finally:
-        lab.down()
-        if failed:
-            say(f"logs: {run_dir}/log")
-        else:
-            shutil.rmtree(run_dir, ignore_errors=True)
-    return 1 if failed else 0
+    return scratch.in_lab("soak", lambda lab: _soak(lab, options))
 
 
-def _soak(lab: Lab, options: argparse.Namespace) -> bool:
+def _soak(lab: Lab, options: argparse.Namespace) -> int:
+    services.start_all(lab)
     postern = Postern(lab)
     postern.start_all()
     shell, psql, transfers = LiveShell(postern), LivePsql(postern), Transfers(postern)
@@ -147,7 +128,7 @@ def _soak(lab: Lab, options: argparse.Namespace) -> bool:
             check()
             say(f"{number}: all three live, {time.monotonic() - started:.1f} s later; {transfers.done} transfers so far")
             _rest(chance.uniform(*PAUSE_SECONDS), lab)
-    except (LabError, Failed):
+    except LabError:
         _say_state(postern)
         raise
     finally:
@@ -155,7 +136,7 @@ def _soak(lab: Lab, options: argparse.Namespace) -> bool:
         psql.close()
         transfers.close()
     say(f"soak: {number} events, {transfers.done} transfers of 1 GiB, one ssh and one psql session: all lived")
-    return True
+    return 0
 
 
 def _say_state(postern: Postern) -> None:

@@ -57,6 +57,19 @@ def _reset_mid_stream(host: str) -> str:
         return "end"
 
 
+def _reset_after_answer(host: str) -> str:
+    """The answer of a server that breaks the connection behind it, as nginx does after a refused upload."""
+    with _open(host, "reset_after_answer") as connection:
+        _PAUSE.wait(0.5)
+        got = 0
+        try:
+            while data := connection.recv(65536):
+                got += len(data)
+        except OSError as error:
+            return f"{got} bytes, {type(error).__name__}"
+        return f"{got} bytes, end"
+
+
 def _half_close(host: str) -> str:
     with _open(host, "answer_after_end") as connection:
         connection.sendall(b"x" * 1_000_000)
@@ -145,6 +158,7 @@ def _cases(host: str, dead: str) -> dict[str, Callable[[], str]]:
     cases["connect: unknown name"] = lambda: _connect("nobody.home.lan", "open")
     cases["reset at accept"] = lambda: _open(host, "reset_at_accept").recv(1).decode() or "end"
     cases["reset mid-stream"] = lambda: _reset_mid_stream(host)
+    cases["reset behind an answer"] = lambda: _reset_after_answer(host)
     cases["own reset, seen by the server"] = lambda: _own_reset(host)
     cases["half-close, answer after it"] = lambda: _half_close(host)
     cases["half-close by the server, bytes after it"] = lambda: _half_close_by_server(host)

@@ -20,6 +20,7 @@ PORTS = {
     "late_accept": 9008,
     "never_accept": 9009,
     "report": 9010,
+    "reset_after_answer": 9011,
     "closed": 9020,
     "reject_reset": 9021,
     "reject_port": 9022,
@@ -57,6 +58,11 @@ def _reset_mid_stream(connection: socket.socket) -> None:
     _reset(connection)
 
 
+def _reset_after_answer(connection: socket.socket) -> None:
+    connection.sendall(b"x" * 1000)
+    _reset(connection)
+
+
 def _answer_after_end(connection: socket.socket) -> None:
     connection.sendall(str(len(_read_all(connection))).encode())
 
@@ -67,11 +73,13 @@ def _end_first(connection: socket.socket) -> None:
 
 
 def _sees_reset(connection: socket.socket) -> None:
+    got, ending = 0, "end"
     try:
-        _read_all(connection)
-        _seen["sees_reset"] = "end"
+        while data := connection.recv(1 << 20):
+            got += len(data)
     except OSError as error:
-        _seen["sees_reset"] = type(error).__name__
+        ending = type(error).__name__
+    _seen["sees_reset"] = f"{got} bytes, {ending}"
 
 
 def _urgent(connection: socket.socket) -> None:
@@ -95,6 +103,7 @@ _BEHAVIOURS = {
     "open": _open,
     "reset_at_accept": _reset,
     "reset_mid_stream": _reset_mid_stream,
+    "reset_after_answer": _reset_after_answer,
     "answer_after_end": _answer_after_end,
     "end_first": _end_first,
     "sees_reset": _sees_reset,

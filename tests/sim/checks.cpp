@@ -27,7 +27,7 @@ constexpr Duration kOutageSure = 20min;
 constexpr Duration kCutSure = 4s;
 /// For so long one that cannot be reached is not taken for ended, although its connector has started another process.
 constexpr Duration kReplacedSure = 50s;
-/// What the server last heard of an instance may be so much older than the moment when it could not be reached any more.
+/// What the server last heard of an instance may be so much older than the moment from which it cannot be reached.
 constexpr Duration kHeartbeat = 10s;
 
 }  // namespace

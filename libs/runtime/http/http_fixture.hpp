@@ -86,21 +86,29 @@ class TestServer {
   std::thread thread_;
 };
 
-/// Sends `text` over TLS and gives everything that comes until the server closes, or until `enough` is in it.
-inline std::string talk(const TestServer& server, const TestCa& ca, const std::string& text,
-                        const std::string& enough = "\x01") {
+/// Sends `text` over TLS and gives everything that comes until the server closes, or until `enough` is in it. With an
+/// `answer`, that is sent when `enough` has come, and then the server closes.
+inline std::string talk(const TestServer& server, const TestCa& ca, std::string text,
+                        const std::string& enough = "\x01", const std::string& answer = {}) {
   IoLoop loop;
   std::string received;
   std::shared_ptr<ByteStream> stream;
   std::array<std::uint8_t, 4096> buffer{};
   std::size_t sent = 0;
+  bool is_answered = false;
+  std::function<void()> write;
   std::function<void()> read = [&] {
     stream->read_some(buffer, [&](std::error_code error, std::size_t size) {
       received.append(as_text(ByteView(buffer).first(size)));
-      error || received.contains(enough) ? loop.stop() : read();
+      if (error) return loop.stop();
+      if (is_answered || !received.contains(enough)) return read();
+      if (answer.empty()) return loop.stop();
+      is_answered = true;
+      text += answer;
+      write();
     });
   };
-  std::function<void()> write = [&] {
+  write = [&] {
     if (sent == text.size()) return read();
     stream->write_some(as_bytes(std::string_view(text).substr(sent)), [&](std::error_code error, std::size_t size) {
       sent += size;

@@ -22,15 +22,18 @@ class AcceptedSocket : public ::testing::Test {
   AcceptedSocket() {
     limits_.silence_max = 1s;
     server_.http().upgrade("/socket", [this](std::shared_ptr<ByteStream> stream, const HttpRequest& request) {
-      socket_ = WebSocket::accept(server_.loop(), std::move(stream), request, limits_, {.closed = [this](const auto&) {
-                                    was_cut_.set_value(socket_->was_cut());
-                                  }});
+      socket_ = WebSocket::accept(server_.loop(), std::move(stream), request, limits_,
+                                  {.closed = [this](const auto&) { was_cut_.set_value(socket_->was_cut()); }});
     });
     server_.start();
   }
   ~AcceptedSocket() override { server_.stop(); }
 
-  bool was_cut() { return was_cut_.get_future().get(); }
+  bool was_cut() {
+    auto answer = was_cut_.get_future();
+    if (answer.wait_for(20s) != std::future_status::ready) throw std::runtime_error("the socket was not closed");
+    return answer.get();
+  }
 
   TestCa ca_;
   WebSocketLimits limits_;
@@ -46,7 +49,7 @@ TEST_F(AcceptedSocket, IsCutWhenTheStreamEndsWithoutAGoodbye) {
 
 TEST_F(AcceptedSocket, IsNotCutByAGoodbye) {
   const std::string goodbye("\x88\x80mask", 6);
-  talk(server_, ca_, std::string(kUpgrade) + goodbye);
+  talk(server_, ca_, std::string(kUpgrade), std::string(kAccepted), goodbye);
   EXPECT_FALSE(was_cut());
 }
 
