@@ -104,7 +104,7 @@ std::expected<std::uint64_t, ServerError> plan_network(const InitRequest& reques
   append(changes, *founded);
   for (const SecretRecord& secret : secrets.sealed) changes.changes.emplace_back(controller::Upsert{secret});
   controller::Controller model({}, {secrets.signing, secrets.knock}, random);
-  model.load(upserted(*founded));
+  model.load({}, now, upserted(*founded));
   const std::string hash = request.admin_password ? runtime::hash_password(*request.admin_password, random) : "";
   const auto admin =
       model.plan(controller::CreateUser{request.admin_email, hash, controller::UserRole::Admin}, context);
