@@ -60,6 +60,7 @@ def _reset_mid_stream(host: str) -> str:
 def _reset_after_answer(host: str) -> str:
     """The answer of a server that breaks the connection behind it, as nginx does after a refused upload."""
     with _open(host, "reset_after_answer") as connection:
+        connection.sendall(b"?")
         _PAUSE.wait(0.5)
         got = 0
         try:

@@ -59,6 +59,7 @@ def _reset_mid_stream(connection: socket.socket) -> None:
 
 
 def _reset_after_answer(connection: socket.socket) -> None:
+    connection.recv(1)
     connection.sendall(b"x" * 1000)
     _reset(connection)
 
