@@ -11,7 +11,10 @@ class UnlistedInstance : public test::ClientTest {
  protected:
   App& open_quiet_flow() {
     connector().finishes = false;
-    return open();
+    App& app = world.connect(world.resolve("nginx.home.lan"), 80, 1U << 30);
+    app.kernel.produce(0);
+    EXPECT_TRUE(world.run_until([&] { return app.connected; }, 5s));
+    return app;
   }
   /// Whether what the target sends on the newest flow arrives.
   bool arrives(const App& app) {
@@ -99,6 +102,22 @@ TEST_F(UnlistedInstance, FlowsWaitForOneThatIsAbsentAndSilent) {
   connector().is_dead = false;
   world.control(world.full_update());
   EXPECT_TRUE(arrives(app));
+}
+
+TEST_F(UnlistedInstance, NewFlowsGoToAnAbsentOneAsSoonAsAnOldOneIsHeard) {
+  bring_up();
+  settle();
+  App& app = open_quiet_flow();
+  connector().is_dead = true;
+  list_nobody(Listing::Absent);
+  world.run_for(1min);
+  connector().is_dead = false;
+  app.kernel.produce(1);
+  const auto& flow = connector().flows.rbegin()->second;
+  ASSERT_TRUE(world.run_until([&] { return flow.received == 1; }, 10s));
+  ASSERT_TRUE(arrives(app));
+  App& next = world.connect(world.resolve("nginx.home.lan"), 80);
+  EXPECT_TRUE(world.run_until([&] { return next.connected; }, 200ms));
 }
 
 TEST_F(UnlistedInstance, FlowsOfAnAbsentOneEndSoonAfterItIsCalledEnded) {

@@ -317,9 +317,11 @@ bool Peers::handle_event(Instant now, const session::Event& event) {
           return {};
       },
       event);
+  Peer* peer = has_suspects_ || stream == session::kControlStream ? find_session(session) : nullptr;
+  // One that was silent says something: new flows may go there from now on, not from the next tick on.
+  if (peer != nullptr && peer->suspect) check_liveness(now, *peer);
   if (stream != session::kControlStream) return false;
-  Peer* peer = find_session(session);
-  if (peer == nullptr) return true;
+  if (peer == nullptr || !peer->session) return true;
   if (std::holds_alternative<session::StreamReadable>(event)) handle_control(now, *peer);
   const bool is_ended = std::holds_alternative<session::StreamReset>(event) ||
                         std::holds_alternative<session::StreamStopped>(event) ||

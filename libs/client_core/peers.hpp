@@ -208,6 +208,7 @@ class Peers {
   std::map<model::RemoteNetworkId, Instant> left_;  ///< when its last instance that was seen leaving did so
   std::deque<PeerEvent> events_;
   std::optional<Instant> next_tick_;
+  bool has_suspects_ = false;
   std::array<std::uint64_t, static_cast<std::size_t>(PeerDrop::kCount)> drops_{};
 };
 

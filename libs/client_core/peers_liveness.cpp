@@ -106,7 +106,9 @@ std::optional<Instant> Peers::deadline_of(const Peer& peer) const {
 
 void Peers::schedule() {
   next_tick_.reset();
+  has_suspects_ = false;
   for (const auto& [id, peer] : peers_) {
+    has_suspects_ |= peer.suspect;
     const auto deadline = deadline_of(peer);
     if (deadline && (!next_tick_ || *deadline < *next_tick_)) next_tick_ = deadline;
   }

@@ -176,20 +176,5 @@ TEST(Execution, StopsWhenTheAnswerGrowsOverItsBound) {
                     R"("locations":[{"line":1,"column":7}],"path":["a",2,"b"]}],"data":null})");
 }
 
-TEST(Execution, RefusesTheLongestChainOfFragmentsThatParses) {
-  const Schema schema = make_schema("type Query { a: Query b: Int }");
-  constexpr int kFragments = 1'800;
-  std::string text = "{ ...F0 }";
-  for (int i = 0; i < kFragments; ++i) {
-    text += " fragment F" + std::to_string(i) + " on Query { a { ...F" + std::to_string(i + 1) + " } }";
-  }
-  text += " fragment F" + std::to_string(kFragments) + " on Query { b }";
-  const Document document = make_document(text);
-  EXPECT_TRUE(validate(schema, document).empty());
-  const Response response = execute(schema, document, "", {}, {});
-  EXPECT_EQ(messages_of(response.errors),
-            std::vector<std::string>{"The operation is nested deeper than 32; ask for less in one request."});
-}
-
 }  // namespace
 }  // namespace postern::graphql

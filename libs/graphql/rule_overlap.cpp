@@ -93,7 +93,15 @@ class OverlappingFieldsCanBeMerged : public Rule {
       if (entry.field->selections.empty()) continue;
       below.push_back({&entry.field->selections, entry.definition == nullptr ? nullptr : entry.definition->type.named});
     }
-    if (!below.empty()) check_set(below, pass);
+    if (below.empty()) return;
+    if (++nesting_ > context_.limits().nesting_max) give_up("The document is nested too deeply.");
+    if (!is_over_) check_set(below, pass);
+    --nesting_;
+  }
+
+  void give_up(std::string_view why) {
+    is_over_ = true;
+    context_.report(std::string(why), {});
   }
 
   static bool is_object(const Type* type) { return type != nullptr && type->kind == TypeKind::Object; }
@@ -104,8 +112,7 @@ class OverlappingFieldsCanBeMerged : public Rule {
     for (const Entry& entry : group) fields.push_back(entry.field);
     compared_ += fields.size();
     if (compared_ > context_.limits().compared_fields_max) {
-      is_over_ = true;
-      context_.report("The document is too complex to be checked for fields that conflict.", {});
+      give_up("The document is too complex to be checked for fields that conflict.");
       return false;
     }
     return seen_[static_cast<std::size_t>(pass)].insert(std::move(fields)).second;
@@ -178,6 +185,7 @@ class OverlappingFieldsCanBeMerged : public Rule {
   }
 
   std::size_t compared_ = 0;
+  std::size_t nesting_ = 0;
   bool is_over_ = false;
   std::set<Group> seen_[2];
   std::map<const Field*, std::string> arguments_;

@@ -12,6 +12,8 @@ struct ValidationLimits {
   std::size_t errors_max = 100;
   /// Fields that are compared with others of the same response name; a document that needs more is refused.
   std::size_t compared_fields_max = 500'000;
+  /// Fields inside fields, fragments laid out: what is nested deeper is refused, and nobody's stack is the bound.
+  std::size_t nesting_max = 256;
 };
 
 /// Empty when the document may be executed.

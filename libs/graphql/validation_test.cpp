@@ -107,6 +107,21 @@ TEST(Validation, Section532IsNeitherQuadraticNorExponential) {
               ElementsAre(HasSubstr("too complex")));
 }
 
+/// The longest that parse.
+TEST(Validation, ChainsOfFragmentsAreBoundedBySomethingElseThanTheStack) {
+  const auto chain = [](int length, std::string_view before, std::string_view after) {
+    std::string text = "{ human { ...F0 } }";
+    for (int i = 0; i < length; ++i) {
+      text += " fragment F" + std::to_string(i) + " on Human { " + std::string(before) + "...F" +
+              std::to_string(i + 1) + std::string(after) + " }";
+    }
+    return text + " fragment F" + std::to_string(length) + " on Human { name }";
+  };
+  EXPECT_THAT(problems(chain(200, "relatives { ", " }")), IsEmpty());
+  EXPECT_THAT(problems(chain(1'700, "relatives { ", " }")), ElementsAre("The document is nested too deeply."));
+  EXPECT_THAT(problems(chain(2'400, "", "")), IsEmpty());
+}
+
 TEST(Validation, Section533LeafsHaveNoSelections) {
   EXPECT_THAT(problems("{ numbers { a } }"),
               ElementsAre("Field \"numbers\" must not have a selection since type \"[Int]\" has no subfields."));
