@@ -335,9 +335,10 @@ void Client::settle_held(Instant now) {
     settled_at_ = std::max(settled_at_, now + kSettleTime);
     plane_->retry_held(now);
   }
-  plane_->flows.set_unsettled(now, is_unsettled(now));
-  plane_->datagrams.set_unsettled(now, is_unsettled(now));
-  plane_->questions.set_unsettled(now, is_unsettled(now));
+  told_unsettled_ = is_unsettled(now);
+  plane_->flows.set_unsettled(now, told_unsettled_);
+  plane_->datagrams.set_unsettled(now, told_unsettled_);
+  plane_->questions.set_unsettled(now, told_unsettled_);
   if (control_up_ || plane_->held() == 0 || now < next_reconnect_) return;
   next_reconnect_ = now + kReconnectInterval;
   outputs_.push_back(ReconnectControl{});
@@ -441,7 +442,7 @@ std::optional<Instant> Client::next_timeout() const {
     consider(plane_->flows.next_timeout());
     consider(plane_->datagrams.next_timeout());
     consider(plane_->questions.next_timeout());
-    if (plane_->held() > 0 && control_up_) consider(settled_at_);
+    if (plane_->held() > 0 && control_up_ && told_unsettled_) consider(settled_at_);
   }
   return next;
 }

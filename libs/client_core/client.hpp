@@ -253,6 +253,7 @@ class Client {
   bool was_bound_ = false;
   path::LocalView local_;
   Instant settled_at_{};
+  bool told_unsettled_ = false;  ///< what flows were told last
   Instant next_reconnect_{};
 
   std::deque<ClientOutput> outputs_;

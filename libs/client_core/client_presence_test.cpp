@@ -89,6 +89,16 @@ TEST_F(UnlistedInstance, FlowsOfAnUnlistedInstanceEndSoonAfterItFallsSilent) {
   EXPECT_TRUE(world.run_until([&] { return app.kernel.is_reset(); }, 16s));
 }
 
+TEST_F(UnlistedInstance, AFlowThatIsHeldForASuccessorDoesNotKeepTheClientBusy) {
+  bring_up();
+  settle();
+  list_nobody();
+  (void)world.connect(world.resolve("nginx.home.lan"), 80);
+  world.run_for(1s);
+  EXPECT_TRUE(world.icmp.empty()) << "it is held";
+  EXPECT_GT(*world.client->next_timeout(), world.now);
+}
+
 // --- it is absent ----------------------------------------------------------------------------------------------------
 
 TEST_F(UnlistedInstance, FlowsWaitForOneThatIsAbsentAndSilent) {
