@@ -99,6 +99,15 @@ TEST_F(UnlistedInstance, AFlowThatIsHeldForASuccessorDoesNotKeepTheClientBusy) {
   EXPECT_GT(*world.client->next_timeout(), world.now);
 }
 
+TEST_F(UnlistedInstance, OneThatAnswersAndHasNoFlowsDoesNotKeepTheClientBusy) {
+  bring_up();
+  open();
+  list_nobody();
+  world.run_for(1min);
+  EXPECT_EQ(world.client->status(world.now).flows, 0U);
+  EXPECT_GT(*world.client->next_timeout(), world.now);
+}
+
 // --- it is absent ----------------------------------------------------------------------------------------------------
 
 TEST_F(UnlistedInstance, FlowsWaitForOneThatIsAbsentAndSilent) {

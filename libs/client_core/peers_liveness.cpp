@@ -53,12 +53,13 @@ void Peers::check_liveness(Instant now, Peer& peer) {
   const bool has_answered = !peer.unanswered_since || now - *peer.unanswered_since < config_.silence_max;
   if (has_answered && std::exchange(peer.suspect, false)) events_.push_back(PeerReady{peer.instance.id, false});
 
-  const bool is_quiet = peer.flows > 0 && now - peer.heard >= quiet_ping(peer);
+  const bool has_ended = peer.listing == Listing::Ended;
+  const bool is_quiet = (peer.flows > 0 || has_ended) && now - peer.heard >= quiet_ping(peer);
   const bool is_waiting = peer.unanswered_since && now - *peer.unanswered_since >= config_.busy_ping;
   // A suspect peer is asked less often: it may be gone for hours while flows wait for it.
   const Duration interval = peer.suspect && !is_wanted(now, peer) ? 5 * config_.busy_ping : config_.busy_ping;
   // Without flows one question is enough: a last write whose acknowledgement came too soon to count settles the doubt.
-  const bool is_worth_asking = peer.flows > 0 || peer.listing == Listing::Ended || !peer.suspect;
+  const bool is_worth_asking = peer.flows > 0 || has_ended || !peer.suspect;
   if ((is_quiet || is_waiting) && is_worth_asking && now - peer.pinged >= interval) {
     sessions_.ping(now, *peer.session);
     peer.pinged = now;
@@ -67,7 +68,7 @@ void Peers::check_liveness(Instant now, Peer& peer) {
   }
   if (!peer.unanswered_since || now - *peer.unanswered_since < config_.silence_max) return;
   const Instant gone_since = std::max(*peer.unanswered_since, peer.silent_from);
-  if (peer.listing == Listing::Ended && now - gone_since >= peer.gone_silence) return fail(now, peer, "it is gone");
+  if (has_ended && now - gone_since >= peer.gone_silence) return fail(now, peer, "it is gone");
   if (peer.suspect) return;
   peer.suspect = true;
   events_.emplace_back(std::in_place_type<PeerSuspect>, peer.instance.id);
