@@ -18,13 +18,17 @@ void InstanceBoard::expect(model::RemoteNetworkId remote_network, model::Instanc
   ends_.insert({absence.until, id});
 }
 
-void InstanceBoard::miss(model::InstanceId id, const Absence& absence) {
+bool InstanceBoard::miss(model::InstanceId id, const Absence& absence) {
   const auto known = networks_.find(id);
-  if (known == networks_.end()) return;
+  if (known == networks_.end()) return false;
   const model::RemoteNetworkId remote_network = known->second;
   const Absence* before = find_absence(id);
-  if (before == nullptr) return expect(remote_network, id, absence);
-  if (absence.until < before->until) expect(remote_network, id, {absence.until, before->heard});
+  const bool is_news = before == nullptr;
+  if (is_news)
+    expect(remote_network, id, absence);
+  else if (absence.until < before->until)
+    expect(remote_network, id, {absence.until, before->heard});
+  return is_news;
 }
 
 std::optional<model::RemoteNetworkId> InstanceBoard::end(model::InstanceId id) {

@@ -39,7 +39,8 @@ class InstanceBoard {
   /// It is not heard, and may come back until then.
   void expect(model::RemoteNetworkId remote_network, model::InstanceId id, const Absence& absence);
   /// The same for one that clients know. One that is absent already keeps the earlier end, one that has ended stays so.
-  void miss(model::InstanceId id, const Absence& absence);
+  /// False when clients need not hear of it.
+  bool miss(model::InstanceId id, const Absence& absence);
   /// It has ended: the Remote Network whose clients knew of it.
   std::optional<model::RemoteNetworkId> end(model::InstanceId id);
 

@@ -47,8 +47,8 @@ void ControlChannel::miss_instance(const Agent& agent) {
   const auto* side = agent.connector();
   if (side == nullptr) return;
   const auto silent = std::chrono::duration_cast<std::chrono::milliseconds>(moment_.now - agent.last_heard);
-  instances_.miss(side->instance, {moment_.now + config_.absence_max, moment_.wall - silent});
-  mark_clients_of(side->remote_network, false);
+  const bool is_news = instances_.miss(side->instance, {moment_.now + config_.absence_max, moment_.wall - silent});
+  if (is_news) mark_clients_of(side->remote_network, false);
 }
 
 void ControlChannel::end_instance(model::InstanceId id) {
@@ -84,8 +84,7 @@ void ControlChannel::end_absences() {
   while (const auto id = instances_.due(moment_.now)) {
     // One that is connected and looks for a relay is alive, however long that takes.
     if (const Agent* agent = agents_.find(*id)) {
-      instances_.expect(agent->connector()->remote_network, *id,
-                        {moment_.now + config_.absence_max, moment_.wall});
+      instances_.expect(agent->connector()->remote_network, *id, {moment_.now + config_.absence_max, moment_.wall});
     } else {
       end_instance(*id);
     }

@@ -161,6 +161,8 @@ struct EnumValueDefinition {
 };
 
 enum class TypeKind : std::uint8_t { Scalar, Object, Interface, Union, Enum, InputObject };
+/// "INPUT_OBJECT": as introspection and the locations of directives call it.
+[[nodiscard]] std::string_view to_string(TypeKind kind);
 
 /// One struct for all kinds: what a kind does not have is empty.
 struct TypeDefinition {

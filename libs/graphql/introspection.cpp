@@ -46,24 +46,10 @@ Resolved visible(const Items& items, const Arguments& arguments) {
   return all;
 }
 
-const char* kind_of(TypeView type) {
+std::string kind_of(TypeView type) {
   if (type.is_non_null()) return "NON_NULL";
   if (type.is_list()) return "LIST";
-  switch (type.named->kind) {
-    case TypeKind::Scalar:
-      return "SCALAR";
-    case TypeKind::Object:
-      return "OBJECT";
-    case TypeKind::Interface:
-      return "INTERFACE";
-    case TypeKind::Union:
-      return "UNION";
-    case TypeKind::Enum:
-      return "ENUM";
-    case TypeKind::InputObject:
-      return "INPUT_OBJECT";
-  }
-  return "";
+  return std::string(to_string(type.named->kind));
 }
 
 /// `function(const Source&, const Arguments&)` for a field of an introspection type.

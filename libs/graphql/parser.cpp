@@ -16,6 +16,24 @@ bool is_utf8(std::string_view text) {
 
 }  // namespace
 
+std::string_view to_string(TypeKind kind) {
+  switch (kind) {
+    case TypeKind::Scalar:
+      return "SCALAR";
+    case TypeKind::Object:
+      return "OBJECT";
+    case TypeKind::Interface:
+      return "INTERFACE";
+    case TypeKind::Union:
+      return "UNION";
+    case TypeKind::Enum:
+      return "ENUM";
+    case TypeKind::InputObject:
+      return "INPUT_OBJECT";
+  }
+  return {};
+}
+
 std::string_view to_string(OperationKind kind) {
   switch (kind) {
     case OperationKind::Query:

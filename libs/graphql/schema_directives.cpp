@@ -21,24 +21,6 @@ const Argument* find_argument(const Directive& directive, std::string_view name)
   return found == directive.arguments.end() ? nullptr : &*found;
 }
 
-std::string_view location_of(TypeKind kind) {
-  switch (kind) {
-    case TypeKind::Scalar:
-      return "SCALAR";
-    case TypeKind::Object:
-      return "OBJECT";
-    case TypeKind::Interface:
-      return "INTERFACE";
-    case TypeKind::Union:
-      return "UNION";
-    case TypeKind::Enum:
-      return "ENUM";
-    case TypeKind::InputObject:
-      return "INPUT_OBJECT";
-  }
-  return {};
-}
-
 }  // namespace
 
 std::optional<std::string> SchemaBuilder::deprecation(const std::vector<Directive>& directives) const {
@@ -66,7 +48,7 @@ void SchemaBuilder::check_directives() {
 }
 
 void SchemaBuilder::check_directives(const TypeDefinition& definition) {
-  check_directives(definition.directives, location_of(definition.kind));
+  check_directives(definition.directives, to_string(definition.kind));
   for (const FieldDefinition& field : definition.fields) {
     check_directives(field.directives, "FIELD_DEFINITION");
     for (const InputValueDefinition& argument : field.arguments) {
